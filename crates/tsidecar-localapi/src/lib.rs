@@ -31,8 +31,10 @@ mod id;
 mod json;
 mod serve;
 mod status;
+mod transport;
 mod watch;
 mod whois;
+mod whois_cache;
 
 pub use crate::{
     backoff::Backoff,
@@ -45,4 +47,5 @@ pub use crate::{
     status::{BackendState, SelfNode, Status, Tailnet},
     watch::{Notify, PeerChange, Watch, WatchMask},
     whois::{CapMap, Destination, Hostinfo, InvalidPrefix, Node, Prefix, UserProfile, WhoIs},
+    whois_cache::{CacheLimits, WhoisCache},
 };

@@ -8,12 +8,12 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
-    client::broken,
     error::{Endpoint, Error},
     id::{NodeId, UserId},
     json::{nullable, present},
     serve::Prefs,
     status::BackendState,
+    transport::broken,
     whois::{Node, UserProfile},
 };
 
