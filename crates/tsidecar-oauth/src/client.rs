@@ -1,0 +1,457 @@
+//! OAuth clients: what an administrator registers, and the validated form that every rule works on.
+//!
+//! Layer 1. A [`ClientSpec`] is a plain description, as a configuration file or a record holds it; a [`Client`] exists
+//! only after validation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ClientId, IdError};
+use crate::jose::Algorithm;
+use crate::policy::Access;
+use crate::secret::{ClientSecret, SecretDigest};
+use crate::time::{Lifetime, UnixTime};
+use crate::uri::{RedirectUri, UriError};
+
+/// Grant types that a client may use (RFC 7591 §2, `grant_types`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    /// The authorization code grant (RFC 6749 §4.1).
+    AuthorizationCode,
+    /// The refresh token grant (RFC 6749 §6).
+    RefreshToken,
+}
+
+impl GrantType {
+    /// Every grant type that we serve, in the order of the metadata.
+    pub const ALL: [Self; 2] = [Self::AuthorizationCode, Self::RefreshToken];
+
+    /// The value of the `grant_type` parameter.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+}
+
+/// How a client authenticates at the token endpoint (RFC 7591 §2, `token_endpoint_auth_method`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// A public client: its id alone.
+    None,
+    /// The secret by HTTP Basic (RFC 6749 §2.3.1).
+    ClientSecretBasic,
+    /// The secret in the body.
+    ClientSecretPost,
+}
+
+impl AuthMethod {
+    /// Every method that we serve, in the order of the metadata.
+    pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::None];
+
+    /// The registered name of the method.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+        }
+    }
+
+    /// Tells whether this method proves at least as much as the other. Basic and post prove the same.
+    pub const fn at_least(self, other: Self) -> bool {
+        !matches!(self, Self::None) || matches!(other, Self::None)
+    }
+}
+
+/// When a client must send a PKCE challenge (RFC 7636; OAuth 2.1 §7.5.1). Public clients always must.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PkceRule {
+    /// Every authorization needs a challenge.
+    Required,
+    /// A challenge, or `openid` with a `nonce` (RFC 9700 §2.1.1): the default of confidential clients.
+    #[default]
+    OrNonce,
+    /// Neither is needed, for applications that can do neither.
+    Optional,
+}
+
+/// What an administrator says of a client: unvalidated, with public fields; the form of files and records.
+#[derive(Clone, Debug)]
+pub struct ClientSpec {
+    /// `client_id`.
+    pub id: String,
+    /// The name shown to people.
+    pub name: String,
+    /// `true` for a client without a secret.
+    pub public: bool,
+    /// Digests of the secret; two while one is being rotated.
+    pub secrets: Vec<SecretDigest>,
+    /// `redirect_uris`.
+    pub redirect_uris: Vec<String>,
+    /// When set, only this method is accepted; otherwise Basic and post stand in for each other.
+    pub strict_auth_method: Option<AuthMethod>,
+    /// `grant_types`.
+    pub grant_types: Vec<GrantType>,
+    /// When PKCE is needed.
+    pub pkce: PkceRule,
+    /// Who may sign in; `None` is everybody whom the tailnet lets reach us.
+    pub allow: Option<Access>,
+    /// `id_token_signed_response_alg`.
+    pub id_token_alg: Algorithm,
+    /// Whether identity claims also stand in the ID token.
+    pub id_token_claims: bool,
+    /// Lives of what is issued.
+    pub lives: Lives,
+    /// A disabled client gets nothing, and what it got stops working.
+    pub disabled: bool,
+}
+
+/// How long what is issued to a client lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lives {
+    /// ID tokens.
+    pub id_token: Lifetime,
+    /// Access tokens, opaque or JWT.
+    pub access_token: Lifetime,
+    /// A refresh token that is not used.
+    pub refresh_idle: Lifetime,
+    /// A grant, however often it is refreshed.
+    pub refresh_absolute: Lifetime,
+}
+
+impl Default for Lives {
+    /// The lives of design section 8.
+    fn default() -> Self {
+        Self {
+            id_token: Lifetime::from_minutes(5),
+            access_token: Lifetime::from_minutes(10),
+            refresh_idle: Lifetime::from_days(30),
+            refresh_absolute: Lifetime::from_days(180),
+        }
+    }
+}
+
+impl Default for ClientSpec {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            name: String::new(),
+            public: false,
+            secrets: Vec::new(),
+            redirect_uris: Vec::new(),
+            strict_auth_method: None,
+            grant_types: GrantType::ALL.to_vec(),
+            pkce: PkceRule::default(),
+            allow: None,
+            id_token_alg: Algorithm::Rs256,
+            id_token_claims: true,
+            lives: Lives::default(),
+            disabled: false,
+        }
+    }
+}
+
+/// What is wrong with the description of a client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The id is no client id.
+    #[error("id {0}")]
+    Id(#[from] IdError),
+    /// `tag:…` is kept for workloads.
+    #[error("id starts with \"tag:\", which is kept for tagged nodes")]
+    TagId,
+    /// The name is empty, too long or has control characters.
+    #[error("name must have 1 to 100 characters, none of them a control character")]
+    Name,
+    /// A confidential client without a secret, or a public one with one.
+    #[error("needs exactly one of a secret and public = true")]
+    Credentials,
+    /// More than two secrets.
+    #[error("has more than two secrets")]
+    TooManySecrets,
+    /// No redirect URI, or more than 32.
+    #[error("needs 1 to 32 redirect_uris")]
+    RedirectCount,
+    /// A redirect URI that cannot be used.
+    #[error("redirect_uri {uri:?} {reason}")]
+    RedirectUri {
+        /// The URI as it was written.
+        uri: String,
+        /// What is wrong with it.
+        reason: UriError,
+    },
+    /// `grant_types` without the code grant.
+    #[error("grant_types must contain \"authorization_code\"")]
+    GrantTypes,
+    /// A strict method that the client cannot use.
+    #[error(
+        "token_endpoint_auth_method does not fit: a public client has \"none\", a confidential one a secret"
+    )]
+    StrictMethod,
+    /// `pkce` weaker than a public client may have.
+    #[error("a public client always needs PKCE: leave out pkce, or write pkce = \"required\"")]
+    PublicPkce,
+    /// A life out of range.
+    #[error("{name} must be between {least} and {most} seconds")]
+    Life {
+        /// The key of the life.
+        name: &'static str,
+        /// Shortest, in seconds.
+        least: u64,
+        /// Longest, in seconds.
+        most: u64,
+    },
+}
+
+/// A validated client.
+#[derive(Clone, Debug)]
+pub struct Client {
+    id: ClientId,
+    redirect_uris: Vec<RedirectUri>,
+    spec: ClientSpec,
+    not_before: UnixTime,
+}
+
+impl Client {
+    /// Validates the description of a client.
+    ///
+    /// `not_before` is the moment before which everything issued under this id is void (a removal or a revocation).
+    ///
+    /// # Errors
+    /// [`ClientError`] with the first thing that is wrong.
+    pub fn new(spec: ClientSpec, not_before: UnixTime) -> Result<Self, ClientError> {
+        let id = ClientId::parse(&spec.id)?;
+        if spec.id.starts_with("tag:") {
+            return Err(ClientError::TagId);
+        }
+        let length = spec.name.chars().count();
+        if !(1..=100).contains(&length) || spec.name.chars().any(char::is_control) {
+            return Err(ClientError::Name);
+        }
+        check_credentials(&spec)?;
+        if !spec.grant_types.contains(&GrantType::AuthorizationCode) {
+            return Err(ClientError::GrantTypes);
+        }
+        check_lives(&spec.lives)?;
+        let redirect_uris = check_redirects(&spec.redirect_uris)?;
+        Ok(Self { id, redirect_uris, spec, not_before })
+    }
+
+    /// `client_id`.
+    pub const fn id(&self) -> &ClientId {
+        &self.id
+    }
+
+    /// The name shown to people.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Tells whether the client has no secret (RFC 6749 §2.1).
+    pub const fn is_public(&self) -> bool {
+        self.spec.public
+    }
+
+    /// Tells whether the client is switched off.
+    pub const fn is_disabled(&self) -> bool {
+        self.spec.disabled
+    }
+
+    /// The registered redirect URIs.
+    pub fn redirect_uris(&self) -> &[RedirectUri] {
+        &self.redirect_uris
+    }
+
+    /// Tells whether a presented redirect URI is registered.
+    pub fn redirects_to(&self, presented: &str) -> bool {
+        self.redirect_uris.iter().any(|uri| uri.matches(presented))
+    }
+
+    /// Tells whether the client may use a grant type.
+    pub fn may_use(&self, grant_type: GrantType) -> bool {
+        self.spec.grant_types.contains(&grant_type)
+    }
+
+    /// When the client needs PKCE; a public one always does.
+    pub const fn pkce(&self) -> PkceRule {
+        if self.spec.public { PkceRule::Required } else { self.spec.pkce }
+    }
+
+    /// Who may sign in; `None` is everybody whom the tailnet lets reach us.
+    pub const fn allow(&self) -> Option<&Access> {
+        self.spec.allow.as_ref()
+    }
+
+    /// The algorithm of this client's ID tokens.
+    pub const fn id_token_alg(&self) -> Algorithm {
+        self.spec.id_token_alg
+    }
+
+    /// Whether identity claims also stand in the ID token.
+    pub const fn id_token_claims(&self) -> bool {
+        self.spec.id_token_claims
+    }
+
+    /// The lives of what is issued to this client.
+    pub const fn lives(&self) -> Lives {
+        self.spec.lives
+    }
+
+    /// Everything issued before this moment is void.
+    pub const fn not_before(&self) -> UnixTime {
+        self.not_before
+    }
+
+    /// The description that the client was made from.
+    pub const fn spec(&self) -> &ClientSpec {
+        &self.spec
+    }
+
+    /// Tells whether a method of authentication is acceptable from this client, the secret aside.
+    pub fn accepts(&self, method: AuthMethod) -> bool {
+        match self.spec.strict_auth_method {
+            Some(only) => method == only,
+            None => self.spec.public == (method == AuthMethod::None),
+        }
+    }
+
+    /// Compares a presented secret with those of the client, each in constant time and always all of them.
+    pub fn knows(&self, presented: &ClientSecret) -> bool {
+        self.spec.secrets.iter().fold(false, |known, digest| digest.matches(presented) | known)
+    }
+}
+
+fn check_credentials(spec: &ClientSpec) -> Result<(), ClientError> {
+    if spec.public != spec.secrets.is_empty() {
+        return Err(ClientError::Credentials);
+    }
+    if spec.secrets.len() > 2 {
+        return Err(ClientError::TooManySecrets);
+    }
+    if spec.public && !matches!(spec.pkce, PkceRule::Required | PkceRule::OrNonce) {
+        return Err(ClientError::PublicPkce);
+    }
+    match spec.strict_auth_method {
+        Some(method) if spec.public != (method == AuthMethod::None) => Err(ClientError::StrictMethod),
+        _ => Ok(()),
+    }
+}
+
+fn check_redirects(uris: &[String]) -> Result<Vec<RedirectUri>, ClientError> {
+    if !(1..=32).contains(&uris.len()) {
+        return Err(ClientError::RedirectCount);
+    }
+    let check = |uri: &String| {
+        RedirectUri::parse(uri).map_err(|reason| ClientError::RedirectUri { uri: uri.clone(), reason })
+    };
+    uris.iter().map(check).collect()
+}
+
+fn check_lives(lives: &Lives) -> Result<(), ClientError> {
+    const DAY: u64 = 86_400;
+    let checks = [
+        ("id_token_lifetime", lives.id_token, 60, DAY),
+        ("access_token_lifetime", lives.access_token, 60, DAY),
+        ("refresh_idle_lifetime", lives.refresh_idle, 300, 3650 * DAY),
+        ("refresh_absolute_lifetime", lives.refresh_absolute, 300, 3650 * DAY),
+    ];
+    for (name, life, least, most) in checks {
+        if !(least..=most).contains(&life.as_secs()) {
+            return Err(ClientError::Life { name, least, most });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A confidential client with the secret `"s"` 32 times.
+    pub(crate) fn confidential() -> ClientSpec {
+        ClientSpec {
+            id: "grafana".into(),
+            name: "Grafana".into(),
+            secrets: vec![ClientSecret::new("s".repeat(32)).digest()],
+            redirect_uris: vec!["https://grafana.test/cb".into()],
+            ..ClientSpec::default()
+        }
+    }
+
+    /// A public client on loopback.
+    pub(crate) fn public() -> ClientSpec {
+        ClientSpec {
+            id: "cli".into(),
+            name: "CLI".into(),
+            public: true,
+            redirect_uris: vec!["http://127.0.0.1/cb".into()],
+            ..ClientSpec::default()
+        }
+    }
+
+    fn error(change: impl FnOnce(&mut ClientSpec)) -> Option<ClientError> {
+        let mut spec = confidential();
+        change(&mut spec);
+        Client::new(spec, UnixTime::default()).err()
+    }
+
+    #[test]
+    fn what_a_client_may_not_be() {
+        assert_eq!(error(|_| ()), None);
+        assert_eq!(error(|s| s.id = "userid:5".into()), Some(ClientError::Id(IdError::Reserved)));
+        assert_eq!(error(|s| s.id = "tag:ci".into()), Some(ClientError::TagId));
+        assert_eq!(error(|s| s.name = "a\u{1b}[31m".into()), Some(ClientError::Name));
+        assert_eq!(error(|s| s.name.clear()), Some(ClientError::Name));
+        assert_eq!(error(|s| s.public = true), Some(ClientError::Credentials));
+        assert_eq!(error(|s| s.secrets.clear()), Some(ClientError::Credentials));
+        assert_eq!(error(|s| s.secrets = vec![s.secrets[0]; 3]), Some(ClientError::TooManySecrets));
+        assert_eq!(error(|s| s.redirect_uris.clear()), Some(ClientError::RedirectCount));
+        assert_eq!(error(|s| s.grant_types = vec![GrantType::RefreshToken]), Some(ClientError::GrantTypes));
+        assert_eq!(error(|s| s.strict_auth_method = Some(AuthMethod::None)), Some(ClientError::StrictMethod));
+        assert!(matches!(
+            error(|s| s.redirect_uris = vec!["javascript:x".into()]),
+            Some(ClientError::RedirectUri { reason: UriError::Scheme, .. })
+        ));
+        assert!(matches!(
+            error(|s| s.lives.id_token = Lifetime::from_secs(1)),
+            Some(ClientError::Life { name: "id_token_lifetime", .. })
+        ));
+    }
+
+    #[test]
+    fn a_public_client_always_needs_pkce() {
+        let client = Client::new(public(), UnixTime::default()).unwrap();
+        assert_eq!(client.pkce(), PkceRule::Required);
+        let spec = ClientSpec { pkce: PkceRule::Optional, ..public() };
+        assert_eq!(Client::new(spec, UnixTime::default()).err(), Some(ClientError::PublicPkce));
+    }
+
+    #[test]
+    fn basic_and_post_stand_in_for_each_other_unless_strict() {
+        let client = Client::new(confidential(), UnixTime::default()).unwrap();
+        assert!(
+            client.accepts(AuthMethod::ClientSecretBasic) && client.accepts(AuthMethod::ClientSecretPost)
+        );
+        assert!(!client.accepts(AuthMethod::None));
+        let spec = ClientSpec { strict_auth_method: Some(AuthMethod::ClientSecretPost), ..confidential() };
+        let strict = Client::new(spec, UnixTime::default()).unwrap();
+        assert!(
+            !strict.accepts(AuthMethod::ClientSecretBasic) && strict.accepts(AuthMethod::ClientSecretPost)
+        );
+        assert!(AuthMethod::ClientSecretPost.at_least(AuthMethod::ClientSecretBasic));
+        assert!(!AuthMethod::None.at_least(AuthMethod::ClientSecretPost));
+    }
+
+    #[test]
+    fn two_secrets_overlap() {
+        let (old, new) = (ClientSecret::new("o".repeat(40)), ClientSecret::new("n".repeat(40)));
+        let spec = ClientSpec { secrets: vec![old.digest(), new.digest()], ..confidential() };
+        let client = Client::new(spec, UnixTime::default()).unwrap();
+        assert!(client.knows(&old) && client.knows(&new));
+        assert!(!client.knows(&ClientSecret::new("x".repeat(40))));
+    }
+}

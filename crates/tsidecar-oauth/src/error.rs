@@ -1,0 +1,78 @@
+//! The error codes of the family of specifications: one closed enum, so that a call site cannot invent one.
+//!
+//! Layer 3. Each module keeps its own reasons, finer than these; a `code()` beside them maps every reason to a code.
+
+use std::fmt;
+
+/// A registered error code (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 8707 §2, OpenID Connect Core §3.1.2.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// A parameter is missing, repeated, malformed or contradicts another.
+    InvalidRequest,
+    /// The client is unknown or did not authenticate.
+    InvalidClient,
+    /// The code or refresh token is not good (any more).
+    InvalidGrant,
+    /// The client may not use this grant type.
+    UnauthorizedClient,
+    /// We do not serve this grant type.
+    UnsupportedGrantType,
+    /// We do not serve this response type.
+    UnsupportedResponseType,
+    /// The scope is not within what was granted.
+    InvalidScope,
+    /// The resource is unknown, or not for this client.
+    InvalidTarget,
+    /// The person, or the policy, says no.
+    AccessDenied,
+    /// The application wants a page that asks the person, and there is none to show.
+    LoginRequired,
+    /// The application wants the person to choose an account; the network has chosen.
+    AccountSelectionRequired,
+    /// Request objects are not served.
+    RequestNotSupported,
+    /// Request objects by reference are not served.
+    RequestUriNotSupported,
+    /// Registration inside an authorization request is not served.
+    RegistrationNotSupported,
+    /// The access token is missing, expired, revoked or not one of ours.
+    InvalidToken,
+    /// The access token does not carry the scope.
+    InsufficientScope,
+    /// Try again later.
+    TemporarilyUnavailable,
+    /// Our own fault.
+    ServerError,
+}
+
+impl ErrorCode {
+    /// The code as it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::AccessDenied => "access_denied",
+            Self::LoginRequired => "login_required",
+            Self::AccountSelectionRequired => "account_selection_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::RegistrationNotSupported => "registration_not_supported",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::ServerError => "server_error",
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,160 @@
+//! Grants: who granted what to whom, from where. Immutable facts and four mutable fields.
+//!
+//! Layer 1. One grant is one chain of refresh tokens, and also the used mark of the code that made it. The mutable
+//! fields change only in [`settle`](crate::settle).
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::AuthMethod;
+use crate::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+use crate::scope::Scope;
+use crate::time::{Lifetime, UnixTime};
+use crate::uri::ResourceIndicator;
+
+/// Where a grant was redeemed: a public client's refresh token works from there only (RFC 9700 §4.14).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// A device of the tailnet.
+    Device(DeviceId),
+    /// Through Funnel, or an address that whois does not know: anywhere outside.
+    Outside,
+}
+
+/// Counts the refresh tokens of a grant: the first has generation 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(u32);
+
+impl Generation {
+    /// The generation with this number.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number of the generation.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The generation that follows.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// The facts of a grant, which never change after redemption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantFacts {
+    /// The client to which it was granted.
+    pub client: ClientId,
+    /// The person (or tagged identity) who granted it.
+    pub subject: Subject,
+    /// The device on which the person was.
+    pub device: DeviceId,
+    /// An address of that device; whois is asked for it at every use.
+    pub address: IpAddr,
+    /// The listener of the authorization: every later whois uses its destination.
+    pub listener: Listener,
+    /// The granted scope.
+    pub scope: Scope,
+    /// The granted resources, as registered.
+    pub resources: Vec<ResourceIndicator>,
+    /// When the person was authenticated (OpenID Connect Core §2, `auth_time`).
+    pub auth_time: UnixTime,
+    /// When the code was issued.
+    pub issued_at: UnixTime,
+    /// How the redemption was authenticated; nothing weaker is accepted later.
+    pub method: AuthMethod,
+    /// Where a public client redeemed; `None` for a confidential client.
+    pub place: Option<Place>,
+    /// The end of the grant, however often it is refreshed.
+    pub expires_at: UnixTime,
+    /// How long the current refresh token may lie unused; `None` when no refresh token was issued.
+    pub idle: Option<Lifetime>,
+}
+
+/// A grant: its facts and its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    id: GrantId,
+    facts: GrantFacts,
+    state: GrantState,
+}
+
+/// The mutable fields of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantState {
+    /// The generation of the refresh token that is valid now.
+    pub generation: Generation,
+    /// When the current generation replaced the one before.
+    pub rotated_at: UnixTime,
+    /// The last redemption or rotation.
+    pub last_used: UnixTime,
+    /// When the grant was revoked, if it was.
+    pub revoked_at: Option<UnixTime>,
+}
+
+impl Grant {
+    /// A new grant at the moment of its redemption.
+    pub const fn new(id: GrantId, facts: GrantFacts, now: UnixTime) -> Self {
+        let state =
+            GrantState { generation: Generation(0), rotated_at: now, last_used: now, revoked_at: None };
+        Self { id, facts, state }
+    }
+
+    /// A grant as a store keeps it. For stores only: everything else goes through [`settle`](crate::settle).
+    pub const fn from_stored(id: GrantId, facts: GrantFacts, state: GrantState) -> Self {
+        Self { id, facts, state }
+    }
+
+    /// The id, which is also the key in the store.
+    pub const fn id(&self) -> GrantId {
+        self.id
+    }
+
+    /// What never changes.
+    pub const fn facts(&self) -> &GrantFacts {
+        &self.facts
+    }
+
+    /// What changes.
+    pub const fn state(&self) -> GrantState {
+        self.state
+    }
+
+    /// Tells whether the grant was revoked.
+    pub const fn is_revoked(&self) -> bool {
+        self.state.revoked_at.is_some()
+    }
+
+    /// When the grant ends if nothing happens to it: the absolute end, or the end of the idle time if that is sooner.
+    pub fn ends_at(&self) -> UnixTime {
+        match self.facts.idle {
+            Some(idle) => self.facts.expires_at.min(self.state.last_used.after(idle)),
+            None => self.facts.expires_at,
+        }
+    }
+
+    /// The moment after which nothing refers to the grant any more and the sweep may delete it.
+    ///
+    /// A live grant: an hour after its end. A revoked one stays as a tombstone until its last access token (at most a
+    /// day) and its code have expired, plus an hour; marks outlive codes, so a swept grant's code is long dead.
+    pub fn forget_at(&self) -> UnixTime {
+        const HOUR: Lifetime = Lifetime::from_minutes(60);
+        match self.state.revoked_at {
+            Some(at) => at.after(Lifetime::from_days(1)).after(HOUR),
+            None => {
+                self.ends_at().after(HOUR).max(self.state.last_used.after(Lifetime::from_days(1)).after(HOUR))
+            }
+        }
+    }
+
+    pub(crate) fn with_state(&self, change: impl FnOnce(&mut GrantState)) -> Self {
+        let mut next = self.clone();
+        change(&mut next.state);
+        next
+    }
+}

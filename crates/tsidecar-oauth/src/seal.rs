@@ -1,0 +1,414 @@
+//! Sealing: codes and opaque access tokens as authenticated encryption of their facts, refresh tokens as a MAC.
+//!
+//! Layer 1. XChaCha20-Poly1305 with nonces drawn outside; one HKDF subkey for each purpose; issuer, purpose, version and
+//! key id are associated data, so nothing sealed for one purpose opens under another (attack A43).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::fresh::{FreshNonce, FreshSecret};
+use crate::grant::Generation;
+use crate::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+use crate::key::KeyState;
+use crate::pkce::CodeChallenge;
+use crate::scope::Scope;
+use crate::secret::{AuthorizationCode, TokenText};
+use crate::time::UnixTime;
+use crate::uri::{Issuer, ResourceIndicator};
+
+/// The longest code that is ever sent, so that a redirect fits every browser, proxy and relying party.
+pub const LONGEST_CODE: usize = 1_500;
+
+/// The longest token that is looked at.
+const LONGEST_TOKEN: usize = 4_096;
+
+const ACCESS_PREFIX: &str = "tsat_";
+const REFRESH_PREFIX: &str = "tsrt_";
+
+/// The version of all sealed forms; part of the associated data.
+const VERSION: u8 = 1;
+
+/// Bytes before the ciphertext: key id and nonce.
+const KEY_ID: usize = 4;
+const NONCE: usize = 24;
+const MAC: usize = 32;
+
+/// What a sealed text is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Code,
+    Access,
+    Refresh,
+}
+
+impl Purpose {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+/// Why something sealed does not open. Callers answer the same to all of them; the log tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Not of the form of such a token at all.
+    #[error("not a token of this kind")]
+    Form,
+    /// Sealed under a key that is not there (any more).
+    #[error("sealed under an unknown key")]
+    UnknownKey,
+    /// Forged, altered, or sealed for another purpose or issuer.
+    #[error("seal is broken")]
+    Broken,
+    /// The facts would make a code longer than 1,500 characters.
+    #[error("the request is too large for a code")]
+    TooLong,
+    /// No sealing key is active.
+    #[error("there is no active sealing key")]
+    NoKey,
+}
+
+/// The facts in an authorization code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedCode {
+    /// The grant that redemption makes.
+    pub grant: GrantId,
+    /// The client to which the code was issued.
+    pub client: ClientId,
+    /// SHA-256 of the redirect URI as presented (RFC 6749 §4.1.3).
+    pub redirect_uri: RedirectDigest,
+    /// The PKCE challenge.
+    pub challenge: Option<CodeChallenge>,
+    /// `nonce`, at most 512 bytes.
+    pub nonce: Option<String>,
+    /// The granted scope.
+    pub scope: Scope,
+    /// Digests of the granted resources, looked up again at redemption.
+    pub resources: Vec<ResourceDigest>,
+    /// Who authorized.
+    pub subject: Subject,
+    /// On which device.
+    pub device: DeviceId,
+    /// At which address of the device.
+    pub address: IpAddr,
+    /// By which listener.
+    pub listener: Listener,
+    /// When the person was authenticated.
+    pub auth_time: UnixTime,
+    /// When the code was issued.
+    pub issued_at: UnixTime,
+    /// When the code dies.
+    pub expires_at: UnixTime,
+}
+
+/// SHA-256 of a redirect URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RedirectDigest([u8; 32]);
+
+impl RedirectDigest {
+    /// The digest of a redirect URI as it was presented.
+    pub fn of(uri: &str) -> Self {
+        Self(Sha256::digest(uri.as_bytes()).into())
+    }
+}
+
+/// The first 16 bytes of SHA-256 of a resource indicator: keeps codes short; never compared with strangers' values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ResourceDigest([u8; 16]);
+
+impl ResourceDigest {
+    /// The digest of a registered resource indicator.
+    pub fn of(resource: &ResourceIndicator) -> Self {
+        let digest = Sha256::digest(resource.as_str().as_bytes());
+        let mut half = [0; 16];
+        half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        Self(half)
+    }
+}
+
+/// The facts in an opaque access token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedAccess {
+    /// The grant of the token.
+    pub grant: GrantId,
+    /// The scope of the token.
+    pub scope: Scope,
+    /// When it was issued.
+    pub issued_at: UnixTime,
+    /// When it expires.
+    pub expires_at: UnixTime,
+}
+
+/// What a refresh token says once its MAC is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefreshToken {
+    grant: GrantId,
+    generation: Generation,
+}
+
+impl RefreshToken {
+    /// The refresh token of a generation of a grant.
+    pub const fn new(grant: GrantId, generation: Generation) -> Self {
+        Self { grant, generation }
+    }
+
+    /// The grant.
+    pub const fn grant(self) -> GrantId {
+        self.grant
+    }
+
+    /// The generation.
+    pub const fn generation(self) -> Generation {
+        self.generation
+    }
+}
+
+/// Names a sealing key inside tokens: 4 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SealingKeyId([u8; KEY_ID]);
+
+impl SealingKeyId {
+    /// The id from its bytes.
+    pub const fn from_bytes(bytes: [u8; KEY_ID]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the id.
+    pub const fn as_bytes(&self) -> &[u8; KEY_ID] {
+        &self.0
+    }
+}
+
+/// Prints the id as commands and logs name it: 8 hexadecimal digits.
+impl fmt::Display for SealingKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One sealing key, as its subkeys: one per purpose. The secret itself is not kept.
+pub struct SealingKey {
+    id: SealingKeyId,
+    code: Subkey,
+    access: Subkey,
+    refresh: Hmac<Sha256>,
+    refresh_context: Vec<u8>,
+}
+
+struct Subkey {
+    cipher: XChaCha20Poly1305,
+    associated: Vec<u8>,
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealingKey({})", self.id)
+    }
+}
+
+/// Counts the code keys of one sealing key: a clock that went back starts a new one, and outstanding codes die.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CodeEpoch(pub u32);
+
+impl SealingKey {
+    /// Derives the subkeys of a sealing key for one issuer.
+    pub fn derive(id: SealingKeyId, secret: FreshSecret, issuer: &Issuer, epoch: CodeEpoch) -> Self {
+        let mut secret = secret.into_bytes();
+        let extract = Hkdf::<Sha256>::new(Some(b"tsidecar sealing key"), &secret);
+        secret.zeroize();
+        let cipher = |purpose, epoch| {
+            let key = subkey::<32>(&extract, purpose, epoch);
+            Subkey {
+                cipher: XChaCha20Poly1305::new((&*key).into()),
+                associated: associated(issuer, purpose, id),
+            }
+        };
+        Self {
+            id,
+            code: cipher(Purpose::Code, epoch),
+            access: cipher(Purpose::Access, CodeEpoch(0)),
+            refresh: <Hmac<Sha256> as KeyInit>::new(
+                (&*subkey::<64>(&extract, Purpose::Refresh, CodeEpoch(0))).into(),
+            ),
+            refresh_context: associated(issuer, Purpose::Refresh, id),
+        }
+    }
+
+    /// The id that stands in everything this key made.
+    pub const fn id(&self) -> SealingKeyId {
+        self.id
+    }
+
+    fn cipher(&self, purpose: Purpose) -> Result<&Subkey, SealError> {
+        match purpose {
+            Purpose::Code => Ok(&self.code),
+            Purpose::Access => Ok(&self.access),
+            Purpose::Refresh => Err(SealError::Form),
+        }
+    }
+
+    fn mac(&self, body: &[u8]) -> Hmac<Sha256> {
+        self.refresh.clone().chain_update(&self.refresh_context).chain_update(body)
+    }
+}
+
+#[expect(clippy::expect_used, reason = "HKDF-SHA-256 gives up to 8,160 bytes; 32 and 64 always fit")]
+fn subkey<const N: usize>(extract: &Hkdf<Sha256>, purpose: Purpose, epoch: CodeEpoch) -> Zeroizing<[u8; N]> {
+    let mut key = Zeroizing::new([0u8; N]);
+    let info = [purpose.as_str().as_bytes(), &epoch.0.to_be_bytes()];
+    extract.expand_multi_info(&info, &mut *key).expect("a subkey is short");
+    key
+}
+
+/// Issuer, purpose, version and key id, each with its length, so that no two combinations read alike.
+fn associated(issuer: &Issuer, purpose: Purpose, id: SealingKeyId) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    for part in [issuer.as_str().as_bytes(), purpose.as_str().as_bytes(), id.as_bytes()] {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+/// All sealing keys with their states: the active one seals, every one opens.
+#[derive(Debug, Default)]
+pub struct SealingKeys(Vec<(SealingKey, KeyState)>);
+
+impl SealingKeys {
+    /// Collects keys; one should be active, the last one counts.
+    pub fn new(keys: Vec<(SealingKey, KeyState)>) -> Self {
+        Self(keys)
+    }
+
+    /// Every key and its state.
+    pub fn iter(&self) -> impl Iterator<Item = (&SealingKey, KeyState)> {
+        self.0.iter().map(|(key, state)| (key, *state))
+    }
+
+    fn active(&self) -> Result<&SealingKey, SealError> {
+        let active = self.0.iter().rev().find(|(_, state)| *state == KeyState::Active);
+        active.map(|(key, _)| key).ok_or(SealError::NoKey)
+    }
+
+    fn find(&self, id: &[u8]) -> Result<&SealingKey, SealError> {
+        self.0.iter().map(|(key, _)| key).find(|key| key.id.0 == id).ok_or(SealError::UnknownKey)
+    }
+
+    /// Seals a code.
+    ///
+    /// # Errors
+    /// [`SealError::TooLong`] when the code would be longer than [`LONGEST_CODE`], [`SealError::NoKey`].
+    pub fn seal_code(&self, code: &SealedCode, nonce: FreshNonce) -> Result<AuthorizationCode, SealError> {
+        let text = self.seal(Purpose::Code, code, nonce, "")?;
+        if text.len() > LONGEST_CODE { Err(SealError::TooLong) } else { Ok(AuthorizationCode::new(text)) }
+    }
+
+    /// Opens a code. Whether it has expired is for the caller to judge.
+    ///
+    /// # Errors
+    /// [`SealError`] when it is no code of ours.
+    pub fn open_code(&self, code: &AuthorizationCode) -> Result<SealedCode, SealError> {
+        if code.expose().len() > LONGEST_CODE {
+            Err(SealError::Form)
+        } else {
+            self.open(Purpose::Code, code.expose())
+        }
+    }
+
+    /// Seals an opaque access token, `tsat_…`.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    pub fn seal_access(&self, access: &SealedAccess, nonce: FreshNonce) -> Result<TokenText, SealError> {
+        self.seal(Purpose::Access, access, nonce, ACCESS_PREFIX).map(TokenText::new)
+    }
+
+    /// Opens an opaque access token. Whether it has expired is for the caller to judge.
+    ///
+    /// # Errors
+    /// [`SealError`] when it is no access token of ours.
+    pub fn open_access(&self, token: &TokenText) -> Result<SealedAccess, SealError> {
+        self.open(Purpose::Access, token.expose().strip_prefix(ACCESS_PREFIX).ok_or(SealError::Form)?)
+    }
+
+    /// Writes a refresh token, `tsrt_…`: derived, so the same generation gives the same token again.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    pub fn write_refresh(&self, token: RefreshToken) -> Result<TokenText, SealError> {
+        let key = self.active()?;
+        let mut bytes = Vec::with_capacity(KEY_ID + 24 + 4 + MAC);
+        bytes.extend_from_slice(&key.id.0);
+        bytes.extend_from_slice(token.grant.as_bytes());
+        bytes.extend_from_slice(&token.generation.number().to_be_bytes());
+        let mac = key.mac(&bytes).finalize().into_bytes();
+        bytes.extend_from_slice(&mac);
+        Ok(TokenText::new(format!("{REFRESH_PREFIX}{}", Base64UrlUnpadded::encode_string(&bytes))))
+    }
+
+    /// Reads a refresh token, its MAC first and in constant time.
+    ///
+    /// # Errors
+    /// [`SealError`] when it is no refresh token of ours.
+    pub fn read_refresh(&self, token: &TokenText) -> Result<RefreshToken, SealError> {
+        let text = token.expose().strip_prefix(REFRESH_PREFIX).ok_or(SealError::Form)?;
+        let mut buffer = [0u8; KEY_ID + 24 + 4 + MAC];
+        let bytes = Base64UrlUnpadded::decode(text, &mut buffer).map_err(|_| SealError::Form)?;
+        let (body, mac) = bytes.split_at_checked(KEY_ID + 24 + 4).ok_or(SealError::Form)?;
+        let (id, rest) = body.split_first_chunk::<KEY_ID>().ok_or(SealError::Form)?;
+        let key = self.find(id)?;
+        key.mac(body).verify_slice(mac).map_err(|_| SealError::Broken)?;
+        let (grant, rest) = rest.split_first_chunk::<24>().ok_or(SealError::Form)?;
+        let generation = rest.first_chunk::<4>().ok_or(SealError::Form)?;
+        let generation = Generation::from_number(u32::from_be_bytes(*generation));
+        Ok(RefreshToken::new(GrantId::from_bytes(*grant), generation))
+    }
+
+    fn seal<T: Serialize>(
+        &self,
+        purpose: Purpose,
+        facts: &T,
+        nonce: FreshNonce,
+        prefix: &str,
+    ) -> Result<String, SealError> {
+        let key = self.active()?;
+        let subkey = key.cipher(purpose)?;
+        let plain = Zeroizing::new(postcard::to_allocvec(facts).map_err(|_| SealError::TooLong)?);
+        let nonce = nonce.into_bytes();
+        let payload = Payload { msg: &plain, aad: &subkey.associated };
+        let sealed = subkey.cipher.encrypt((&nonce).into(), payload).map_err(|_| SealError::TooLong)?;
+        let bytes = [&key.id.0[..], &nonce, &sealed].concat();
+        Ok(format!("{prefix}{}", Base64UrlUnpadded::encode_string(&bytes)))
+    }
+
+    fn open<T: DeserializeOwned>(&self, purpose: Purpose, text: &str) -> Result<T, SealError> {
+        if text.len() > LONGEST_TOKEN {
+            return Err(SealError::Form);
+        }
+        let bytes = Base64UrlUnpadded::decode_vec(text).map_err(|_| SealError::Form)?;
+        let (id, rest) = bytes.split_at_checked(KEY_ID).ok_or(SealError::Form)?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(SealError::Form)?;
+        let subkey = self.find(id)?.cipher(purpose)?;
+        let payload = Payload { msg: sealed, aad: &subkey.associated };
+        let plain = subkey.cipher.decrypt(nonce.into(), payload).map_err(|_| SealError::Broken)?;
+        let plain = Zeroizing::new(plain);
+        match postcard::take_from_bytes(&plain) {
+            Ok((facts, [])) => Ok(facts),
+            Ok(_) | Err(_) => Err(SealError::Broken),
+        }
+    }
+}
