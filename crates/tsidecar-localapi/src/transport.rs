@@ -182,7 +182,11 @@ impl Transport {
                 Ok(())
             }
             io::ErrorKind::WouldBlock => Err(Error::Timeout { endpoint, stage: Stage::Connect, limit }),
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
+            // The last one is a path that is empty or too long for a socket.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::InvalidInput => {
                 Err(Error::NotRunning { socket: self.socket.clone(), source: Arc::new(error) })
             }
             io::ErrorKind::PermissionDenied => Err(Error::Denied { endpoint, message: error.to_string() }),
@@ -248,17 +252,23 @@ fn inner_http(error: &HttpError) -> Option<&hyper::Error> {
     error.source().and_then(|source| source.downcast_ref())
 }
 
-/// The system's own error below a failed request, or the request's error as one.
+/// The system's own error below a failed request, or the request's error with the kind of what caused it.
 fn system_error(error: HttpError) -> io::Error {
+    let mut kind = io::ErrorKind::Other;
+    if inner_http(&error).is_some_and(hyper::Error::is_incomplete_message) {
+        kind = io::ErrorKind::UnexpectedEof;
+    }
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(code) = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            return io::Error::from_raw_os_error(code);
+        if let Some(system) = cause.downcast_ref::<io::Error>() {
+            if let Some(code) = system.raw_os_error() {
+                return io::Error::from_raw_os_error(code);
+            }
+            kind = system.kind();
         }
         source = cause.source();
     }
-    let closed = inner_http(&error).is_some_and(hyper::Error::is_incomplete_message);
-    io::Error::new(if closed { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::Other }, error)
+    io::Error::new(kind, error)
 }
 
 /// How many idle connections are kept; as many as a [`WhoisCache`](crate::WhoisCache) asks at once.
@@ -273,3 +283,21 @@ const REFUSAL_BYTES: usize = 4 << 10;
 const REFUSAL_CHARS: usize = 200;
 /// Versions have some 30 characters.
 const VERSION_LENGTH: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_may_not_be_opened_is_denied() {
+        // Not by a real file: tests often run as root, whom nothing denies.
+        let transport = Transport::new("/nowhere".into());
+        let refusal = io::Error::from_raw_os_error(13);
+        let error = transport
+            .wait_for_queue(Endpoint::Status, refusal, Instant::now(), Duration::ZERO)
+            .await
+            .unwrap_err();
+        assert!(matches!(&error, Error::Denied { message, .. } if message.starts_with("Permission denied")));
+        assert!(error.to_string().contains("check the permissions"), "{error}");
+    }
+}
