@@ -83,17 +83,27 @@ class Lab:
     def start(self, node):
         self.script("start", self.dir, node)
 
+    def restart(self, node):
+        """A machine that was removed and came back keys its WireGuard session anew only after 15 s; a restart does it at once."""
+        self.kill(node)
+        self.start(node)
+
     # ways to idp
 
     def peer(self, node):
-        """Requests from a machine of the tailnet, by names, over IPv4."""
-        port = 10801 + NODES.index(node)
-        return wire.Peer(node, lambda host, p, timeout: wire.socks(port, host, p, timeout), self.ca)
+        """Requests from a machine of the tailnet over IPv4, names resolved in its own netmap."""
+        service = self.base_plan["services"]["svc:login"][0]
+        return self._over_socks(node, node, {"login.tail.test": service})
 
     def peer6(self, node):
         """The same over IPv6."""
-        port, v6 = 10801 + NODES.index(node), self.addresses("idp")[1]
-        return wire.Peer(node + " over IPv6", lambda _, p, timeout: wire.socks(port, v6, p, timeout), self.ca)
+        service = self.base_plan["services"]["svc:login"][1]
+        return self._over_socks(node + " over IPv6", node, {"idp.tail.test": self.addresses("idp")[1], "login.tail.test": service})
+
+    def _over_socks(self, name, node, addresses):
+        # the names of Services are not in the netmap that the SOCKS server looks at
+        port = 10801 + NODES.index(node)
+        return wire.Peer(name, lambda host, p, timeout: wire.socks(port, addresses.get(host, host), p, timeout), self.ca)
 
     def local(self, source=None):
         """A process on idp's own machine that connects to the tailnet address. Kernel mode only: tailscaled listens there."""
@@ -112,6 +122,10 @@ class Lab:
         return wire.Peer("internet", lambda host, p, _: wire.funnel(port, api, f"{host}:{p}"), self.ca)
 
     # the plan
+
+    def node(self, name, **fields):
+        """`changed` with other fields for one node: `lab.node("carol", jailed=True)`."""
+        return self.changed(lambda plan: plan["nodes"][name].update(fields))
 
     def post_plan(self, plan, wait=True):
         """Tells every node of a changed plan; with `wait`, returns when idp has it."""

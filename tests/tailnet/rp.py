@@ -57,6 +57,14 @@ class RelyingParty:
         assert back["iss"] == ISSUER
         return back
 
+    def refused(self, answer, login):
+        """Checks that nobody was signed in: a redirect with access_denied, or a page that says why. Gives the reason."""
+        if answer.status in (302, 303):
+            back = self.redirect(answer, login)
+            assert back["error"] == "access_denied" and "code" not in back, back
+            return back.get("error_description", "")
+        return page(answer, 403)
+
     def token(self, peer, form, base=ISSUER, **kw):
         headers = []
         if self.secret is None:
