@@ -1,1 +1,5 @@
 //! placeholder
+
+pub mod clock;
+pub mod config;
+pub mod entropy;

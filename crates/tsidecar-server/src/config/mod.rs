@@ -1,0 +1,236 @@
+//! The configuration: raw TOML (private, `deny_unknown_fields`) becomes a validated [`Config`] or one readable error.
+//!
+//! Every default stands in the one `impl Default` below; `config/tsidecar.toml` says the same to people, by test. Nothing
+//! here opens a socket, and nothing outside this folder reads the file.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use tsidecar_localapi::ServiceName;
+use tsidecar_oauth::client::ClientSpec;
+use tsidecar_oauth::policy::FileRule;
+use tsidecar_oauth::resource::Resource;
+use tsidecar_oauth::time::Lifetime;
+use tsidecar_oauth::uri::Issuer;
+
+/// Where the configuration lies when the command line does not say.
+pub const DEFAULT_PATH: &str = "/etc/tsidecar/tsidecar.toml";
+
+/// The validated configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `issuer`; `None` is the pinned one, at first start made from tailscaled's DNS name.
+    pub issuer: Option<Issuer>,
+    /// `[tailscale]`.
+    pub tailscale: TailscaleConfig,
+    /// `[listen]`.
+    pub listen: ListenConfig,
+    /// `[identity]`.
+    pub identity: IdentityConfig,
+    /// `[claims]` and `[compat]`.
+    pub claims: ClaimsConfig,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[state] dir`.
+    pub state_dir: PathBuf,
+    /// `[log]`.
+    pub log: LogConfig,
+    /// `[[rule]]`, in order.
+    pub rules: Vec<FileRule>,
+    /// `[[client]]` of this file and of `clients.d/*.toml`, each with the file it stands in; validated, ids unique.
+    pub clients: Vec<(ClientSpec, PathBuf)>,
+    /// `[[resource]]`, in order.
+    pub resources: Vec<Resource>,
+    /// What works but deserves a look; each names file, line and key.
+    pub warnings: Vec<String>,
+}
+
+/// `[tailscale]`: the daemon beside us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TailscaleConfig {
+    /// Its LocalAPI socket.
+    pub socket: PathBuf,
+}
+
+/// `[listen]`: our sockets, one per role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// Where `tailscale serve` of this host connects.
+    pub socket: PathBuf,
+    /// Where the command line connects.
+    pub admin_socket: PathBuf,
+    /// Health and readiness.
+    pub ops_socket: PathBuf,
+    /// Whether we serve while Tailscale SSH is on.
+    pub tailscale_ssh: TailscaleSsh,
+    /// Admits folders that others may enter by way of tailscaled; for tests.
+    pub allow_unsafe_path: bool,
+    /// The uid that tailscaled runs under; never 65534.
+    pub tailscaled_uid: u32,
+    /// `[[listen.service]]`.
+    pub services: Vec<ServiceListener>,
+    /// `[[listen.proxy]]`.
+    pub proxies: Vec<ProxyListener>,
+}
+
+/// Whether we serve while Tailscale SSH is on (design section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TailscaleSsh {
+    /// Not ready while it is on.
+    Refuse,
+    /// Whoever may forward through this host may be anyone, and that is accepted.
+    Trusted,
+}
+
+/// `[[listen.service]]`: the socket of one Tailscale Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceListener {
+    /// `svc:NAME`.
+    pub name: ServiceName,
+    /// Where serve of this service connects.
+    pub socket: PathBuf,
+}
+
+/// `[[listen.proxy]]`: the socket of a reverse proxy of the administrator's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyListener {
+    /// Where the proxy connects.
+    pub socket: PathBuf,
+    /// The uid of the proxy, its alone; never 0 and never 65534.
+    pub uid: u32,
+}
+
+/// `[identity]`: whom the tailnet's answers are taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityConfig {
+    /// Whether a node that routes for others counts as its owner.
+    pub routers: Routers,
+    /// How long tailscaled may have been cut off from its control server; `None` is for ever.
+    pub max_stale: Option<Lifetime>,
+    /// The capability whose values are our rules.
+    pub capability: String,
+}
+
+/// Whether a user-owned node that routes for others is taken for its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routers {
+    /// It is refused: anybody behind it would be its owner.
+    Deny,
+    /// It is its owner.
+    Allow,
+}
+
+/// `[claims]` and `[compat]`: how claims are made from names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimsConfig {
+    /// Domains whose users get a bare `preferred_username`; `None` is the pinned one of the tailnet.
+    pub local_domains: Option<Vec<String>>,
+    /// Domains whose addresses count as verified; `*` is every one.
+    pub verified_domains: Vec<String>,
+    /// What makes an address of `bob@github`; `None` is the pinned one, at first start the issuer's host.
+    pub email_suffix: Option<String>,
+    /// `[compat] tsidp_claims`: issue tsidp's device claims.
+    pub tsidp_claims: bool,
+}
+
+/// `[limits]`: bounds of what is done at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests that are worked on at once; more wait.
+    pub requests_in_flight: usize,
+    /// Connections that are open at once on each socket; more wait to be accepted.
+    pub connections: usize,
+    /// Requests that one node may make in a minute; `None` is unlimited.
+    pub node_requests_per_minute: Option<NonZeroU32>,
+    /// Requests that one node may make at once after a pause.
+    pub node_burst: NonZeroU32,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least level that is written.
+    pub level: LogLevel,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least level that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// A person must act.
+    Error,
+    /// Something is not as it should be.
+    Warn,
+    /// Each decision.
+    Info,
+    /// Why each decision.
+    Debug,
+    /// Everything, dependencies included.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name of the level, which is also a directive of `tracing-subscriber`'s filter.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Default for Config {
+    /// Every default of the configuration.
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            tailscale: TailscaleConfig { socket: "/run/tailscale/tailscaled.sock".into() },
+            listen: ListenConfig {
+                socket: "/run/tsidecar/serve.sock".into(),
+                admin_socket: "/run/tsidecar/admin.sock".into(),
+                ops_socket: "/run/tsidecar/ops.sock".into(),
+                tailscale_ssh: TailscaleSsh::Refuse,
+                allow_unsafe_path: false,
+                tailscaled_uid: 0,
+                services: Vec::new(),
+                proxies: Vec::new(),
+            },
+            identity: IdentityConfig {
+                routers: Routers::Deny,
+                max_stale: None,
+                capability: "tailscale.com/cap/tsidp".to_owned(),
+            },
+            claims: ClaimsConfig {
+                local_domains: None,
+                verified_domains: vec!["*".to_owned()],
+                email_suffix: None,
+                tsidp_claims: false,
+            },
+            limits: Limits {
+                requests_in_flight: 512,
+                connections: 1024,
+                node_requests_per_minute: NonZeroU32::new(1200),
+                node_burst: NonZeroU32::MIN.saturating_add(199),
+            },
+            state_dir: "/var/lib/tsidecar".into(),
+            log: LogConfig { format: LogFormat::Text, level: LogLevel::Info },
+            rules: Vec::new(),
+            clients: Vec::new(),
+            resources: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
