@@ -1,1 +1,33 @@
-//! To come.
+//! Why things are as they are: one heading per choice that is not obvious. Documentation only.
+//!
+//! # A code is sealed, not stored
+//! Nothing is written at authorization: it costs microseconds, a flood of authorization requests fills nothing, and any
+//! replica can redeem. The price is a mark per redeemed code, which is the grant itself.
+//!
+//! # The mutable fields of a grant are judged by the committer
+//! An endpoint that reads a generation and decides on it decides on the past: two parallel refreshes would both rotate.
+//! See [`settle`](crate::settle).
+//!
+//! # `prompt=none` succeeds
+//! The network is the session: whois is asked at each authorization, so there is always one. What needs an answer from a
+//! person (`prompt=login`, `max_age=0`, `prompt=select_account`) is refused with the specification's error rather than
+//! answered with a silent success that would give false assurance.
+//!
+//! # A client's registered scope is no ceiling, an unknown scope no error
+//! MCP clients register few scopes and ask for more, and ordinary clients ask for scopes that only other providers know.
+//! What we do not grant is dropped, and the answer says what was granted (RFC 6749 §3.3).
+//!
+//! # A refresh that asks for more is `invalid_scope`
+//! Silently answering with the old scope makes clients loop on `insufficient_scope`.
+//!
+//! # One resource per token
+//! A token for two resources lets each of them act at the other with the scopes of both (RFC 8707 §3).
+//!
+//! # The order of checks at redemption
+//! Expiry comes before everything, so a dead code writes nothing. Then the client: a code shown by another client that
+//! authenticated has leaked and dies. A wrong redirect URI or verifier does not kill it: only a holder of the code and of
+//! the client's credentials gets that far, and the rightful one may still come.
+//!
+//! # Audience, issuer and spelling
+//! The issuer is one constant string without path or slash, resources are minted as registered whatever spelling the
+//! client sent: relying parties compare bytes.

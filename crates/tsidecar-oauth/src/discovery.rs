@@ -1,1 +1,85 @@
-//! To come.
+//! Metadata (OpenID Connect Discovery §3, RFC 8414 §2): exactly what the code does, from the code's own tables.
+//!
+//! Layer 2. One document with the union of members serves both well-known paths. Absent members are left out: never
+//! `null`, never an empty list.
+
+use serde::Serialize;
+
+use crate::authorize::{RESPONSE_MODES, RESPONSE_TYPES};
+use crate::claims::{CLAIMS, SCOPES};
+use crate::client::{AuthMethod, GrantType};
+use crate::jose::Algorithm;
+use crate::uri::Issuer;
+
+/// Path of the authorization endpoint.
+pub const AUTHORIZE: &str = "/authorize";
+/// Path of the token endpoint.
+pub const TOKEN: &str = "/token";
+/// Path of the UserInfo endpoint.
+pub const USERINFO: &str = "/userinfo";
+/// Path of the JWK set.
+pub const JWKS: &str = "/.well-known/jwks.json";
+/// Path of OpenID Connect's metadata.
+pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
+/// Path of OAuth's metadata.
+pub const OAUTH_AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
+
+/// The metadata of this provider.
+#[derive(Debug, Serialize)]
+pub struct ProviderMetadata<'a> {
+    issuer: &'a Issuer,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    userinfo_endpoint: String,
+    jwks_uri: String,
+    scopes_supported: [&'static str; SCOPES.len()],
+    response_types_supported: [&'static str; RESPONSE_TYPES.len()],
+    response_modes_supported: [&'static str; RESPONSE_MODES.len()],
+    grant_types_supported: [&'static str; GrantType::ALL.len()],
+    subject_types_supported: [&'static str; 1],
+    id_token_signing_alg_values_supported: Vec<&'static str>,
+    token_endpoint_auth_methods_supported: [&'static str; AuthMethod::ALL.len()],
+    code_challenge_methods_supported: [&'static str; 1],
+    claims_supported: [&'static str; CLAIMS.len()],
+    authorization_response_iss_parameter_supported: bool,
+    claims_parameter_supported: bool,
+    request_parameter_supported: bool,
+    request_uri_parameter_supported: bool,
+}
+
+impl<'a> ProviderMetadata<'a> {
+    /// The metadata of an issuer whose keys can sign with these algorithms.
+    pub fn new(issuer: &'a Issuer, algorithms: &[Algorithm]) -> Self {
+        Self {
+            issuer,
+            authorization_endpoint: issuer.endpoint(AUTHORIZE),
+            token_endpoint: issuer.endpoint(TOKEN),
+            userinfo_endpoint: issuer.endpoint(USERINFO),
+            jwks_uri: issuer.endpoint(JWKS),
+            scopes_supported: SCOPES,
+            response_types_supported: RESPONSE_TYPES,
+            response_modes_supported: RESPONSE_MODES,
+            grant_types_supported: GrantType::ALL.map(GrantType::as_str),
+            subject_types_supported: ["public"],
+            id_token_signing_alg_values_supported: algorithms
+                .iter()
+                .map(|algorithm| algorithm.as_str())
+                .collect(),
+            token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
+            code_challenge_methods_supported: ["S256"],
+            claims_supported: CLAIMS,
+            authorization_response_iss_parameter_supported: true,
+            claims_parameter_supported: false,
+            request_parameter_supported: false,
+            request_uri_parameter_supported: false,
+        }
+    }
+
+    /// The document as it is served.
+    ///
+    /// # Errors
+    /// When serde fails, which would be our own fault.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+}

@@ -167,11 +167,17 @@ fn merge(claims: &mut Map<String, Value>, name: &str, value: &Value) {
         (None, value) => {
             claims.insert(name.to_owned(), value.clone());
         }
-        (Some(Value::Array(known)), Value::Array(more)) => more.iter().for_each(|item| add(known, item)),
+        (Some(Value::Array(known)), Value::Array(more)) => {
+            for item in more {
+                add(known, item);
+            }
+        }
         (Some(Value::Array(known)), scalar) => add(known, scalar),
         (Some(known), Value::Array(more)) => {
             let mut list = vec![known.take()];
-            more.iter().for_each(|item| add(&mut list, item));
+            for item in more {
+                add(&mut list, item);
+            }
             *known = Value::Array(list);
         }
         (Some(_), _) => (),

@@ -1,1 +1,135 @@
-//! To come.
+//! The UserInfo endpoint (OpenID Connect Core §5.3, RFC 6750): a bearer token, and what it is still good for.
+//!
+//! Layer 2.
+
+use std::net::IpAddr;
+
+use crate::client::Client;
+use crate::error::ErrorCode;
+use crate::grant::Grant;
+use crate::id::Listener;
+use crate::identity::Identity;
+use crate::policy::{Denied, Policy};
+use crate::seal::{SealError, SealedAccess};
+use crate::secret::TokenText;
+use crate::time::UnixTime;
+
+/// Why a bearer token gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BearerError {
+    /// No token at all: the challenge carries no error code (RFC 6750 §3.1).
+    #[error("an access token is needed")]
+    Missing,
+    /// Not a bearer header, or a token in two places.
+    #[error("the request does not carry exactly one bearer token")]
+    Malformed,
+    /// Not an opaque access token of ours. Tokens for resources do not open here (attack A45).
+    #[error("the access token is not valid here")]
+    Seal(SealError),
+    /// The token has expired.
+    #[error("the access token has expired")]
+    Expired,
+    /// The grant of the token is gone or revoked.
+    #[error("the grant of the access token was withdrawn")]
+    GrantGone,
+    /// The client of the token is gone or switched off, or everything it got was withdrawn.
+    #[error("the client of the access token is gone")]
+    ClientGone,
+    /// The device is gone, or belongs to somebody else now.
+    #[error("the device is gone, or belongs to somebody else now")]
+    IdentityChanged,
+    /// The policy says no (any more).
+    #[error("{0}")]
+    Denied(Denied),
+    /// The token does not carry `openid`.
+    #[error("the access token needs the scope openid")]
+    Scope,
+}
+
+impl BearerError {
+    /// The code of the challenge; a missing token has none (RFC 6750 §3.1).
+    pub const fn code(self) -> Option<ErrorCode> {
+        match self {
+            Self::Missing => None,
+            Self::Malformed => Some(ErrorCode::InvalidRequest),
+            Self::Scope => Some(ErrorCode::InsufficientScope),
+            Self::Seal(_)
+            | Self::Expired
+            | Self::GrantGone
+            | Self::ClientGone
+            | Self::IdentityChanged
+            | Self::Denied(_) => Some(ErrorCode::InvalidToken),
+        }
+    }
+}
+
+/// Reads the bearer token of a request from its Authorization header, or from the form body of a POST (RFC 6750 §2.1,
+/// §2.2); never from the query.
+///
+/// # Errors
+/// [`BearerError::Missing`], [`BearerError::Malformed`].
+pub fn bearer(authorization: Option<&str>, body: Option<&str>) -> Result<TokenText, BearerError> {
+    match (authorization, body) {
+        (None, None) => Err(BearerError::Missing),
+        (Some(_), Some(_)) => Err(BearerError::Malformed),
+        (None, Some(token)) => Ok(TokenText::new(token.to_owned())),
+        (Some(header), None) => match header.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && is_token68(token.trim()) => {
+                Ok(TokenText::new(token.trim().to_owned()))
+            }
+            Some((scheme, _)) if !scheme.eq_ignore_ascii_case("bearer") => Err(BearerError::Missing),
+            Some(_) | None => Err(BearerError::Malformed),
+        },
+    }
+}
+
+fn is_token68(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b))
+}
+
+/// An access token whose grant and client are alive; whois is asked next.
+#[derive(Debug)]
+pub struct LiveAccess<'a> {
+    grant: &'a Grant,
+}
+
+impl<'a> LiveAccess<'a> {
+    /// Judges an opened access token against its grant and client.
+    ///
+    /// # Errors
+    /// [`BearerError`].
+    pub fn check(
+        access: &SealedAccess,
+        grant: Option<&'a Grant>,
+        client: Option<&Client>,
+        now: UnixTime,
+    ) -> Result<Self, BearerError> {
+        if access.expires_at.is_past(now) {
+            return Err(BearerError::Expired);
+        }
+        let grant = grant.filter(|grant| !grant.is_revoked()).ok_or(BearerError::GrantGone)?;
+        let alive = |client: &&Client| !client.is_disabled() && grant.facts().issued_at > client.not_before();
+        client.filter(alive).ok_or(BearerError::ClientGone)?;
+        if !access.scope.contains("openid") {
+            return Err(BearerError::Scope);
+        }
+        Ok(Self { grant })
+    }
+
+    /// The address for which whois must be asked now, and the listener whose destination counts.
+    pub const fn sighting(&self) -> (IpAddr, &Listener) {
+        (self.grant.facts().address, &self.grant.facts().listener)
+    }
+
+    /// Judges the identity of now: the same person on the same device, still admitted by the policy.
+    ///
+    /// # Errors
+    /// [`BearerError::IdentityChanged`], [`BearerError::Denied`].
+    pub fn admit(&self, client: &Client, identity: &Identity, policy: &Policy) -> Result<(), BearerError> {
+        let facts = self.grant.facts();
+        if identity.subject != facts.subject || identity.device.id != facts.device {
+            return Err(BearerError::IdentityChanged);
+        }
+        policy.admit(client, identity).map_err(BearerError::Denied)
+    }
+}

@@ -1,1 +1,220 @@
-//! To come.
+//! The token endpoint (RFC 6749 §3.2): which grant is asked for, and why one is refused.
+//!
+//! Layer 2. One file per grant; [`answer`] signs what a grant came to.
+
+pub mod answer;
+pub mod code;
+pub mod refresh;
+
+use crate::client::GrantType;
+use crate::error::ErrorCode;
+use crate::params::Params;
+use crate::pkce::CodeVerifier;
+use crate::policy::Denied;
+use crate::resource::UnknownResource;
+use crate::scope::Scope;
+use crate::seal::SealError;
+use crate::secret::{AuthorizationCode, TokenText};
+
+/// A token request, with the parameters of its grant and no others.
+#[derive(Debug)]
+pub enum TokenRequest {
+    /// `grant_type=authorization_code` (RFC 6749 §4.1.3).
+    AuthorizationCode(CodeRequest),
+    /// `grant_type=refresh_token` (RFC 6749 §6).
+    RefreshToken(RefreshRequest),
+}
+
+/// The parameters of a code's redemption.
+#[derive(Debug)]
+pub struct CodeRequest {
+    /// `code`.
+    pub code: AuthorizationCode,
+    /// `redirect_uri`.
+    pub redirect_uri: Option<String>,
+    /// `code_verifier`, unchecked.
+    pub verifier: Option<String>,
+    /// `resource`, as presented.
+    pub resources: Vec<String>,
+}
+
+/// The parameters of a refresh.
+#[derive(Debug)]
+pub struct RefreshRequest {
+    /// `refresh_token`.
+    pub token: TokenText,
+    /// `scope`, if the client narrows it.
+    pub scope: Option<Scope>,
+    /// `resource`, as presented.
+    pub resources: Vec<String>,
+}
+
+impl TokenRequest {
+    /// Reads a token request.
+    ///
+    /// # Errors
+    /// [`TokenError::MissingParameter`], [`TokenError::UnsupportedGrantType`].
+    pub fn parse(params: &Params) -> Result<Self, TokenError> {
+        let required = |name| params.get(name).map(str::to_owned).ok_or(TokenError::MissingParameter(name));
+        let resources = params.all("resource").map(str::to_owned).collect();
+        match required("grant_type")?.as_str() {
+            "authorization_code" => Ok(Self::AuthorizationCode(CodeRequest {
+                code: AuthorizationCode::new(required("code")?),
+                redirect_uri: params.get("redirect_uri").map(str::to_owned),
+                verifier: params.get("code_verifier").map(str::to_owned),
+                resources,
+            })),
+            "refresh_token" => Ok(Self::RefreshToken(RefreshRequest {
+                token: TokenText::new(required("refresh_token")?),
+                scope: params.get("scope").map(Scope::parse),
+                resources,
+            })),
+            _ => Err(TokenError::UnsupportedGrantType),
+        }
+    }
+
+    /// The grant type of the request.
+    pub const fn grant_type(&self) -> GrantType {
+        match self {
+            Self::AuthorizationCode(_) => GrantType::AuthorizationCode,
+            Self::RefreshToken(_) => GrantType::RefreshToken,
+        }
+    }
+}
+
+/// Why a token request is refused. Finer than the codes on the wire; the log has the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// A required parameter is missing.
+    #[error("{0} is missing")]
+    MissingParameter(&'static str),
+    /// A grant type that we do not serve.
+    #[error("this grant_type is not supported")]
+    UnsupportedGrantType,
+    /// A grant type that this client may not use.
+    #[error("this client may not use this grant_type")]
+    GrantTypeNotAllowed,
+    /// Not a code or token of ours.
+    #[error("the code or token is not valid")]
+    Seal(SealError),
+    /// The code or token was issued to another client.
+    #[error("the code or token was issued to another client")]
+    WrongClient,
+    /// The code has expired.
+    #[error("the code has expired")]
+    CodeExpired,
+    /// The code was used before.
+    #[error("the code was used before")]
+    CodeReplayed,
+    /// The redirect URI differs from the one of the authorization request.
+    #[error("redirect_uri differs from the one of the authorization request")]
+    WrongRedirect,
+    /// PKCE: a challenge without verifier.
+    #[error("code_verifier is missing")]
+    VerifierMissing,
+    /// PKCE: a verifier without challenge (RFC 9700 §4.8.2).
+    #[error("code_verifier was sent, but the authorization request had no code_challenge")]
+    VerifierUnexpected,
+    /// PKCE: the verifier does not prove the challenge.
+    #[error("code_verifier does not match")]
+    VerifierMismatch,
+    /// A resource outside the grant, or not known any more.
+    #[error("{}", UnknownResource)]
+    Resource,
+    /// A scope outside the grant.
+    #[error("the scope is wider than the one that was granted")]
+    ScopeTooWide,
+    /// Everything that the client got before was withdrawn.
+    #[error("the grant was withdrawn")]
+    Withdrawn,
+    /// The grant is unknown.
+    #[error("the grant is not known")]
+    GrantUnknown,
+    /// The grant was revoked.
+    #[error("the grant was revoked")]
+    GrantRevoked,
+    /// The grant, or its refresh token, has expired.
+    #[error("the refresh token has expired")]
+    GrantExpired,
+    /// A refresh token that was rotated away; the grant is revoked.
+    #[error("the refresh token was used before; the grant is revoked")]
+    RefreshReused,
+    /// A refresh token newer than the store; the grant is revoked.
+    #[error("the refresh token is newer than the state of this server; the grant is revoked")]
+    RefreshAhead,
+    /// A weaker client authentication than at redemption.
+    #[error("the client authenticated in a weaker way than before")]
+    WeakerAuthentication,
+    /// A public client's token from another place than its code.
+    #[error("the refresh token belongs to another device")]
+    WrongPlace,
+    /// The device left the tailnet, or belongs to somebody else now.
+    #[error("the device is gone, or belongs to somebody else now")]
+    IdentityChanged,
+    /// The device may not sign anybody in (any more).
+    #[error("the device may not sign in")]
+    DeviceRefused,
+    /// The policy says no (any more).
+    #[error("{0}")]
+    Denied(Denied),
+}
+
+impl TokenError {
+    /// The code sent to the client (RFC 6749 §5.2, RFC 8707 §2). One arm per reason, no wildcard.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::MissingParameter(_) => ErrorCode::InvalidRequest,
+            Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
+            Self::GrantTypeNotAllowed => ErrorCode::UnauthorizedClient,
+            Self::Resource => ErrorCode::InvalidTarget,
+            Self::ScopeTooWide => ErrorCode::InvalidScope,
+            Self::Seal(_)
+            | Self::WrongClient
+            | Self::CodeExpired
+            | Self::CodeReplayed
+            | Self::WrongRedirect
+            | Self::VerifierMissing
+            | Self::VerifierUnexpected
+            | Self::VerifierMismatch
+            | Self::Withdrawn
+            | Self::GrantUnknown
+            | Self::GrantRevoked
+            | Self::GrantExpired
+            | Self::RefreshReused
+            | Self::RefreshAhead
+            | Self::WeakerAuthentication
+            | Self::WrongPlace
+            | Self::IdentityChanged
+            | Self::DeviceRefused
+            | Self::Denied(_) => ErrorCode::InvalidGrant,
+        }
+    }
+
+    /// Tells whether somebody should look: a leaked code or token, or a store that went back.
+    pub const fn is_alarming(self) -> bool {
+        matches!(
+            self,
+            Self::CodeReplayed
+                | Self::RefreshReused
+                | Self::RefreshAhead
+                | Self::WrongPlace
+                | Self::WrongClient
+        )
+    }
+}
+
+/// Checks a verifier against a challenge: both or neither (RFC 7636 §4.6, RFC 9700 §4.8.2).
+fn check_verifier(
+    challenge: Option<&crate::pkce::CodeChallenge>,
+    verifier: Option<&str>,
+) -> Result<(), TokenError> {
+    match (challenge, verifier) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(TokenError::VerifierUnexpected),
+        (Some(_), None) => Err(TokenError::VerifierMissing),
+        (Some(challenge), Some(verifier)) => match CodeVerifier::parse(verifier) {
+            Some(verifier) if verifier.proves(challenge) => Ok(()),
+            Some(_) | None => Err(TokenError::VerifierMismatch),
+        },
+    }
+}

@@ -1,0 +1,196 @@
+//! The token answer (RFC 6749 §5.1): signs and seals what a grant came to, after it is durable.
+
+use serde::Serialize;
+
+use super::TokenError;
+use super::code::chosen;
+use crate::claims::{AccessTokenClaims, Envelope, IdTokenClaims, IdentityClaims};
+use crate::client::Client;
+use crate::fresh::{FreshId, FreshNonce};
+use crate::grant::{Generation, Grant};
+use crate::id::JwtId;
+use crate::identity::Identity;
+use crate::jose::{JoseError, SigningKeys, TokenType, access_token_hash};
+use crate::policy::{ClaimsAt, Policy};
+use crate::resource::{Resource, Resources};
+use crate::scope::Scope;
+use crate::seal::{RefreshToken, SealError, SealedAccess, SealingKeys};
+use crate::secret::TokenText;
+use crate::time::UnixTime;
+use crate::uri::Issuer;
+
+/// What signs and seals.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a> {
+    /// `iss`.
+    pub issuer: &'a Issuer,
+    /// The signing keys.
+    pub signing: &'a SigningKeys,
+    /// The sealing keys.
+    pub sealing: &'a SealingKeys,
+}
+
+/// Everything that a token answer is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The client that asks.
+    pub client: &'a Client,
+    /// The grant, as it is durable.
+    pub grant: &'a Grant,
+    /// The scope of this answer.
+    pub scope: &'a Scope,
+    /// The resource of this answer's access token.
+    pub resource: Option<&'a Resource>,
+    /// The person, as whois says now.
+    pub identity: &'a Identity,
+    /// The policy of now.
+    pub policy: &'a Policy,
+    /// `nonce` of the authorization request; only on the first answer of a grant.
+    pub nonce: Option<&'a str>,
+    /// The generation of the refresh token; `None` when the client gets none.
+    pub refresh: Option<Generation>,
+    /// `iat`.
+    pub now: UnixTime,
+}
+
+/// Fresh bytes for one answer.
+pub struct Fresh {
+    /// For an opaque access token.
+    pub nonce: FreshNonce,
+    /// For the `jti` of a JWT access token.
+    pub id: FreshId,
+}
+
+/// Why an answer could not be made although the change is durable: our own fault.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// Signing failed.
+    #[error(transparent)]
+    Jose(#[from] JoseError),
+    /// Sealing failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// The body of a token answer.
+#[derive(Debug)]
+pub struct TokenResponse {
+    access_token: TokenText,
+    expires_in: u64,
+    refresh_token: Option<TokenText>,
+    id_token: Option<TokenText>,
+    scope: String,
+}
+
+impl TokenResponse {
+    /// The JSON of the answer: `token_type` is always `Bearer`, `expires_in` an integer, `scope` always there.
+    ///
+    /// # Errors
+    /// When serde fails, which would be our own fault.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            access_token: &'a str,
+            token_type: &'static str,
+            expires_in: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            refresh_token: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            id_token: Option<&'a str>,
+            scope: &'a str,
+        }
+        serde_json::to_vec(&Body {
+            access_token: self.access_token.expose(),
+            token_type: "Bearer",
+            expires_in: self.expires_in,
+            refresh_token: self.refresh_token.as_ref().map(TokenText::expose),
+            id_token: self.id_token.as_ref().map(TokenText::expose),
+            scope: &self.scope,
+        })
+    }
+}
+
+/// The resource that an answer's access token is for: the one named, else the first granted.
+///
+/// # Errors
+/// [`TokenError::Resource`] when it is not granted, or not known any more.
+pub fn resource_of<'a>(
+    grant: &Grant,
+    named: &[String],
+    client: &Client,
+    resources: &'a Resources,
+) -> Result<Option<&'a Resource>, TokenError> {
+    let uri = chosen(named.iter().map(String::as_str), grant.facts().resources.iter())?;
+    uri.map(|uri| resources.exact(uri, client)).transpose().map_err(|_| TokenError::Resource)
+}
+
+impl Answer<'_> {
+    /// Signs and seals the answer.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub fn sign(&self, keys: Keys<'_>, fresh: Fresh) -> Result<TokenResponse, AnswerError> {
+        let lives = self.client.lives();
+        let access_token = self.access_token(keys, fresh)?;
+        let id_token =
+            if self.scope.contains("openid") { Some(self.id_token(keys, &access_token)?) } else { None };
+        let refresh = self.refresh.map(|generation| RefreshToken::new(self.grant.id(), generation));
+        let refresh_token = refresh.map(|token| keys.sealing.write_refresh(token)).transpose()?;
+        let scope = self.scope.to_string();
+        Ok(TokenResponse {
+            access_token,
+            expires_in: lives.access_token.as_secs(),
+            refresh_token,
+            id_token,
+            scope,
+        })
+    }
+
+    fn envelope<'a>(&'a self, issuer: &'a Issuer) -> Envelope<'a> {
+        Envelope {
+            issuer,
+            subject: &self.grant.facts().subject,
+            client: self.client.id(),
+            auth_time: self.grant.facts().auth_time,
+            now: self.now,
+            lifetime: self.client.lives().access_token,
+        }
+    }
+
+    fn access_token(&self, keys: Keys<'_>, fresh: Fresh) -> Result<TokenText, AnswerError> {
+        let Some(resource) = self.resource else {
+            let access = SealedAccess {
+                grant: self.grant.id(),
+                scope: self.scope.clone(),
+                issued_at: self.now,
+                expires_at: self.now.after(self.client.lives().access_token),
+            };
+            return Ok(keys.sealing.seal_access(&access, fresh.nonce)?);
+        };
+        let scope = resource.part_of(self.scope);
+        let jti = JwtId::new(fresh.id);
+        let claims = AccessTokenClaims::new(self.envelope(keys.issuer), resource.uri.as_str(), &scope, jti);
+        let token = keys.signing.active(resource.alg)?.sign(TokenType::AccessToken, &claims)?;
+        Ok(TokenText::new(token.expose().to_owned()))
+    }
+
+    fn id_token(&self, keys: Keys<'_>, access_token: &TokenText) -> Result<TokenText, AnswerError> {
+        let algorithm = self.client.id_token_alg();
+        let at_hash = access_token_hash(algorithm, access_token.expose());
+        let identity = if self.client.id_token_claims() {
+            IdentityClaims::select(
+                self.policy,
+                self.client.id(),
+                self.identity,
+                self.scope,
+                ClaimsAt::IdToken,
+            )
+        } else {
+            IdentityClaims::default()
+        };
+        let envelope = Envelope { lifetime: self.client.lives().id_token, ..self.envelope(keys.issuer) };
+        let claims = IdTokenClaims::new(envelope, self.nonce, at_hash, identity);
+        let token = keys.signing.active(algorithm)?.sign(TokenType::IdToken, &claims)?;
+        Ok(TokenText::new(token.expose().to_owned()))
+    }
+}
