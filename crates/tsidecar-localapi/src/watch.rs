@@ -40,7 +40,8 @@ pub struct Watch {
 
 /// Tells what changed. A field that is absent did not change.
 ///
-/// Use it to drop what is cached, never as the source of an identity.
+/// Use it to drop what is cached ([`WhoisCache::apply`](crate::WhoisCache::apply)), never as the source of an identity.
+/// A changed serve config is not announced (seen with 1.102), only changed preferences are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Notify {

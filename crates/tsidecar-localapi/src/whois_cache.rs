@@ -1,7 +1,7 @@
 //! Asks tailscaled about a peer once, however many requests of that peer arrive together.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,8 +16,9 @@ use tokio::{
 use crate::{
     client::Client,
     error::{Endpoint, Error, Stage},
-    id::ServiceName,
-    whois::{Destination, WhoIs},
+    id::{NodeId, ServiceName},
+    watch::Notify,
+    whois::{Destination, Prefix, WhoIs},
 };
 
 /// Keeps whois answers for a moment, so that tailscaled is asked cheaply and never in a storm.
@@ -164,6 +165,40 @@ impl WhoisCache {
             state.drop_kept(&key);
         }
         state.flights.retain(|key, _| key.0 != address);
+    }
+
+    /// Drops what a change on the bus may have made stale.
+    ///
+    /// A peer that is new, replaced, patched or gone takes its answers with it, and nothing that is under way is kept.
+    /// A new state, network map or self node, a changed user and a critical error drop everything: when the control
+    /// server sends a whole map, tailscaled 1.102 announces the self node and the peers that are left, but not the
+    /// ones that are gone. When the bus is lost, [`Self::invalidate_all`] is yours to call.
+    pub fn apply(&self, change: &Notify) {
+        let whole = change.net_map || change.self_change.is_some();
+        let about_all =
+            change.state.is_some() || change.err_message.is_some() || !change.user_profiles.is_empty();
+        if whole || about_all {
+            return self.invalidate_all();
+        }
+        let changed = change.peers_changed.iter();
+        let addresses: BTreeSet<IpAddr> =
+            changed.clone().flat_map(|node| &node.addresses).map(Prefix::address).collect();
+        let mut nodes: BTreeSet<NodeId> = changed.map(|node| node.id).collect();
+        nodes.extend(&change.peers_removed);
+        nodes.extend(change.peer_changed_patch.iter().map(|patch| patch.node_id));
+        if nodes.is_empty() {
+            return;
+        }
+        let mut state = self.shared.state();
+        let dropped = |(key, kept): (&Key, &Kept)| {
+            let about = kept.answer.as_ref().is_some_and(|whois| nodes.contains(&whois.node.id));
+            (about || addresses.contains(&key.0)).then(|| key.clone())
+        };
+        for key in state.kept.iter().filter_map(dropped).collect::<Vec<_>>() {
+            state.drop_kept(&key);
+        }
+        // Of those under way it is not known yet which node they are about.
+        state.flights.clear();
     }
 
     /// Drops everything that is known.

@@ -209,6 +209,67 @@ async fn nobody_joins_a_question_from_before_an_invalidation() {
     assert_eq!(daemon.paths().len(), 2);
 }
 
+/// Answers for 100.64.1.N with node N, and with nobody for N above 100.
+fn by_address() -> impl Fn(&crate::daemon::Seen) -> Reply + Send + Sync + 'static {
+    |seen| {
+        let number: u8 = seen.path.rsplit('.').next().unwrap().parse().unwrap();
+        if number > 100 {
+            return Reply::status(404, "no match for IP:port");
+        }
+        Reply::ok(format!(r#"{{"Node":{{"ID":{number}}},"UserProfile":{{"ID":3301}}}}"#))
+    }
+}
+
+#[tokio::test]
+async fn a_change_on_the_bus_drops_what_it_is_about() {
+    let daemon = Daemon::start(by_address());
+    let cache = cache(&daemon);
+    let all = vec![1, 2, 3, 101];
+    let cases: [(&str, &[u8]); 14] = [
+        ("{}", &[]),
+        (r#"{"Version":"1.102.3","SessionID":"x","Prefs":{"RunSSH":true},"Health":{}}"#, &[]),
+        (r#"{"PeersChanged":[{"ID":9,"Addresses":["100.64.9.9/32"]}]}"#, &[]),
+        (r#"{"PeersChanged":[{"ID":9,"Addresses":["fd7a::9/128","100.64.1.2/32"]}]}"#, &[2]),
+        (r#"{"PeersChanged":[{"ID":9,"Addresses":["100.64.1.101/32"]}]}"#, &[101]),
+        (r#"{"PeersChanged":[{"ID":3,"Addresses":["100.64.9.9/32"]}]}"#, &[3]),
+        (r#"{"PeersRemoved":[1,77]}"#, &[1]),
+        (r#"{"PeerChangedPatch":[{"NodeID":2,"Online":false}]}"#, &[2]),
+        (r#"{"PeersRemoved":[1],"PeerChangedPatch":[{"NodeID":3}]}"#, &[1, 3]),
+        (r#"{"State":6}"#, &all),
+        (r#"{"SelfChange":{"ID":50}}"#, &all),
+        (r#"{"NetMap":{}}"#, &all),
+        (r#"{"UserProfiles":{"3301":{"ID":3301}}}"#, &all),
+        (r#"{"ErrMessage":"too slow"}"#, &all),
+    ];
+    for (change, dropped) in cases {
+        for number in &all {
+            cache.whois(address(*number), Destination::Host).await.unwrap();
+        }
+        let before = daemon.paths().len();
+        cache.apply(&serde_json::from_str(change).unwrap());
+        for number in &all {
+            cache.whois(address(*number), Destination::Host).await.unwrap();
+        }
+        let asked: Vec<String> = daemon.paths().split_off(before);
+        let expected = dropped.iter().map(|number| format!("/localapi/v0/whois?addr=100.64.1.{number}"));
+        assert_eq!(asked, expected.collect::<Vec<_>>(), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_any_peer_keeps_nothing_that_is_under_way() {
+    for change in [r#"{"PeersRemoved":[77]}"#, r#"{"SelfChange":{}}"#] {
+        let mut daemon = Daemon::start_closed(counting());
+        let cache = cache(&daemon);
+        let before = ask(&cache, peer()).await;
+        daemon.arrivals.recv().await.unwrap();
+        cache.apply(&serde_json::from_str(change).unwrap());
+        daemon.open(2);
+        assert_eq!(id(before).await, NodeId(1));
+        assert_eq!(id(Box::pin(cache.whois(peer(), Destination::Host))).await, NodeId(2));
+    }
+}
+
 #[tokio::test]
 async fn a_question_outlives_its_callers() {
     let mut daemon = Daemon::start_closed(counting());
