@@ -3,15 +3,30 @@
 //! Every default stands in the one `impl Default` below; `config/tsidecar.toml` says the same to people, by test. Nothing
 //! here opens a socket, and nothing outside this folder reads the file.
 
-use std::num::NonZeroU32;
-use std::path::PathBuf;
+mod build;
+mod clients;
+mod raw;
+mod source;
+mod value;
 
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
 use tsidecar_localapi::ServiceName;
 use tsidecar_oauth::client::ClientSpec;
 use tsidecar_oauth::policy::FileRule;
 use tsidecar_oauth::resource::Resource;
 use tsidecar_oauth::time::Lifetime;
 use tsidecar_oauth::uri::Issuer;
+
+use self::source::Source;
+
+pub use self::source::ConfigError;
+pub(crate) use self::value::spell;
 
 /// Where the configuration lies when the command line does not say.
 pub const DEFAULT_PATH: &str = "/etc/tsidecar/tsidecar.toml";
@@ -74,7 +89,8 @@ pub struct ListenConfig {
 }
 
 /// Whether we serve while Tailscale SSH is on (design section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TailscaleSsh {
     /// Not ready while it is on.
     Refuse,
@@ -112,7 +128,8 @@ pub struct IdentityConfig {
 }
 
 /// Whether a user-owned node that routes for others is taken for its owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Routers {
     /// It is refused: anybody behind it would be its owner.
     Deny,
@@ -156,7 +173,8 @@ pub struct LogConfig {
 }
 
 /// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -165,7 +183,8 @@ pub enum LogFormat {
 }
 
 /// The least level that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// A person must act.
     Error,
@@ -232,5 +251,55 @@ impl Default for Config {
             resources: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// Reads and validates the configuration, `clients.d/*.toml` beside it included, with every secret it names.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the first thing that is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, true)
+    }
+
+    /// As [`Self::load`], from outside the unit: systemd credentials are reported instead of read.
+    ///
+    /// The result is to be looked at, never to be served: a client whose secret was not read has a digest of nothing.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn check(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, false)
+    }
+
+    /// Reads everything but the clients: what commands need to find the daemon. Secrets stay unread.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn options(path: &Path) -> Result<Self, ConfigError> {
+        let source = Source::read(path)?;
+        build::options(&source, &mut source.parse()?)
+    }
+
+    fn load_with(path: &Path, required: bool) -> Result<Self, ConfigError> {
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let credentials = clients::Credentials { folder, required };
+        let main = Source::read(path)?;
+        let mut config = Self::from_source(&main, &credentials)?;
+        let folder = path.parent().unwrap_or(Path::new(".")).join("clients.d");
+        for path in clients::files(&folder)? {
+            let source = Source::read(&path)?;
+            let file: raw::ClientsFile = source.parse()?;
+            clients::add(&source, file.client, &credentials, &mut config)?;
+        }
+        Ok(config)
+    }
+
+    fn from_source(source: &Source, credentials: &clients::Credentials) -> Result<Self, ConfigError> {
+        let mut file: raw::File = source.parse()?;
+        let mut config = build::options(source, &mut file)?;
+        clients::add(source, file.client, credentials, &mut config)?;
+        Ok(config)
     }
 }

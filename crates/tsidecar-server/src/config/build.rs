@@ -1,0 +1,385 @@
+//! From raw sections to validated ones: each function overlays what the file says on the defaults.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tsidecar_oauth::id::ClientId;
+use tsidecar_oauth::jose::Algorithm;
+use tsidecar_oauth::policy::FileRule;
+use tsidecar_oauth::resource::Resource;
+use tsidecar_oauth::rule::Rule;
+use tsidecar_oauth::scope::ScopeToken;
+use tsidecar_oauth::uri::{Issuer, ResourceIndicator};
+
+use super::source::{ConfigError, Source, Step, Step::Index, Step::Key};
+use super::value::{Account, LengthOrOff};
+use super::{Config, ListenConfig, ProxyListener, ServiceListener, TailscaleSsh, raw};
+
+/// The uid that a user namespace shows for accounts it does not know: it names nobody.
+const NOBODY: u32 = 65_534;
+
+/// The longest path that fits into a socket address (`sun_path` with its end).
+const LONGEST_SOCKET: usize = 107;
+
+/// Overlays every section but clients on the defaults.
+pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    if let Some(text) = &file.issuer {
+        let issuer = Issuer::parse(text);
+        config.issuer =
+            Some(issuer.map_err(|error| source.error_in(&[Key("issuer")], format!("{text:?} {error}")))?);
+    }
+    config.tailscale.socket = tailscaled_socket(source, file.tailscale.socket.as_deref(), &config)?;
+    listen(source, &file.listen, &mut config.listen)?;
+    if config.listen.tailscale_ssh == TailscaleSsh::Trusted {
+        config.warnings.push(source.warning_in(
+            &[Key("listen"), Key("tailscale_ssh")],
+            "\"trusted\": whoever may use Tailscale SSH to this host may sign in as anyone",
+        ));
+    }
+    identity(source, &file.identity, &mut config)?;
+    claims(source, &file.claims, &mut config)?;
+    overlay(&mut config.claims.tsidp_claims, file.compat.tsidp_claims);
+    limits(source, &file.limits, &mut config)?;
+    if let Some(dir) = &file.state.dir {
+        config.state_dir = absolute(source, &[Key("state"), Key("dir")], dir)?;
+    }
+    overlay(&mut config.log.format, file.log.format);
+    overlay(&mut config.log.level, file.log.level);
+    for (index, rule) in file.rule.drain(..).enumerate() {
+        config.rules.push(rule_of(source, index, rule)?);
+    }
+    config.resources = resources(source, &file.resource)?;
+    Ok(config)
+}
+
+fn overlay<T>(value: &mut T, from_file: Option<T>) {
+    if let Some(from_file) = from_file {
+        *value = from_file;
+    }
+}
+
+fn absolute(source: &Source, steps: &[Step<'_>], text: &str) -> Result<PathBuf, ConfigError> {
+    let path = Path::new(text);
+    let plain = path.components().all(|part| !matches!(part, std::path::Component::ParentDir));
+    if path.is_absolute() && plain {
+        Ok(path.to_owned())
+    } else {
+        Err(source.error_in(steps, format!("{text:?} must be an absolute path without \"..\"")))
+    }
+}
+
+fn socket(source: &Source, steps: &[Step<'_>], text: &str) -> Result<PathBuf, ConfigError> {
+    if text.len() > LONGEST_SOCKET {
+        let message =
+            format!("{text:?} is longer than the {LONGEST_SOCKET} bytes that a socket path may have");
+        return Err(source.error_in(steps, message));
+    }
+    absolute(source, steps, text)
+}
+
+/// The path in the file; without one the usual path, or the legacy one where only that exists.
+fn tailscaled_socket(source: &Source, text: Option<&str>, default: &Config) -> Result<PathBuf, ConfigError> {
+    if let Some(text) = text {
+        return socket(source, &[Key("tailscale"), Key("socket")], text);
+    }
+    let legacy = Path::new("/var/run/tailscale/tailscaled.sock");
+    let usual = &default.tailscale.socket;
+    Ok(if !usual.exists() && legacy.exists() { legacy.to_owned() } else { usual.clone() })
+}
+
+fn listen(source: &Source, file: &raw::Listen, listen: &mut ListenConfig) -> Result<(), ConfigError> {
+    let keys = [
+        (&mut listen.socket, &file.socket, "socket"),
+        (&mut listen.admin_socket, &file.admin_socket, "admin_socket"),
+        (&mut listen.ops_socket, &file.ops_socket, "ops_socket"),
+    ];
+    for (path, text, key) in keys {
+        if let Some(text) = text {
+            *path = socket(source, &[Key("listen"), Key(key)], text)?;
+        }
+    }
+    overlay(&mut listen.tailscale_ssh, file.tailscale_ssh);
+    overlay(&mut listen.allow_unsafe_path, file.allow_unsafe_path);
+    if file.tailscaled_uid == Some(NOBODY) {
+        let message =
+            "65534 is what a user namespace shows for every account it does not know: it proves nothing";
+        return Err(source.error_in(&[Key("listen"), Key("tailscaled_uid")], message));
+    }
+    overlay(&mut listen.tailscaled_uid, file.tailscaled_uid);
+    services(source, &file.service, listen)?;
+    proxies(source, &file.proxy, listen)?;
+    all_different(source, file, listen)
+}
+
+fn services(source: &Source, file: &[raw::Service], listen: &mut ListenConfig) -> Result<(), ConfigError> {
+    for (index, service) in file.iter().enumerate() {
+        let at = |key| [Key("listen"), Key("service"), Index(index), Key(key)];
+        let name = service.name.parse().map_err(|error| {
+            source.error_in(&at("name"), format!("{:?}: {error}; allowed: \"svc:NAME\"", service.name))
+        })?;
+        if listen.services.iter().any(|known| known.name == name) {
+            return Err(source.error_in(&at("name"), format!("\"{name}\" has a socket already")));
+        }
+        let socket = socket(source, &at("socket"), &service.socket)?;
+        listen.services.push(ServiceListener { name, socket });
+    }
+    Ok(())
+}
+
+fn proxies(source: &Source, file: &[raw::Proxy], listen: &mut ListenConfig) -> Result<(), ConfigError> {
+    for (index, proxy) in file.iter().enumerate() {
+        let at = |key| [Key("listen"), Key("proxy"), Index(index), Key(key)];
+        let passwd = match &proxy.uid {
+            Account::Number(_) => String::new(),
+            Account::Name(_) => std::fs::read_to_string("/etc/passwd").unwrap_or_default(),
+        };
+        let uid = proxy.uid.uid(&passwd);
+        let fail = |message: &str| Err(source.error_in(&at("uid"), message));
+        let uid = match uid {
+            None => {
+                return fail(
+                    "there is no such account in /etc/passwd; allowed: a uid, or the name of a local account",
+                );
+            }
+            Some(0) => {
+                return fail(
+                    "0 is root, and tailscaled is root too: the proxy needs an account of its own, such as \"caddy\"",
+                );
+            }
+            Some(NOBODY) => {
+                return fail(
+                    "65534 is nobody's uid: the proxy needs an account of its own, such as \"caddy\"",
+                );
+            }
+            Some(uid) => uid,
+        };
+        let socket = socket(source, &at("socket"), &proxy.socket)?;
+        listen.proxies.push(ProxyListener { socket, uid });
+    }
+    Ok(())
+}
+
+/// One socket per role: a path that stands twice would give one of them the other's rights.
+fn all_different(source: &Source, file: &raw::Listen, listen: &ListenConfig) -> Result<(), ConfigError> {
+    let mut seen: Vec<&PathBuf> = Vec::new();
+    let mut check = |path, steps: &[Step<'_>]| {
+        if seen.contains(&path) {
+            let message = format!("{} is the socket of another role too; each needs its own", path.display());
+            return Err(source.error_in(steps, message));
+        }
+        seen.push(path);
+        Ok(())
+    };
+    let own = [
+        (&listen.socket, "socket", file.socket.is_some()),
+        (&listen.admin_socket, "admin_socket", file.admin_socket.is_some()),
+        (&listen.ops_socket, "ops_socket", file.ops_socket.is_some()),
+    ];
+    // Those that the file names come last, so that an error points at a line of it.
+    for named in [false, true] {
+        for (path, key, _) in own.iter().filter(|(_, _, is_named)| *is_named == named) {
+            check(path, &[Key("listen"), Key(key)])?;
+        }
+    }
+    for (index, service) in listen.services.iter().enumerate() {
+        check(&service.socket, &[Key("listen"), Key("service"), Index(index), Key("socket")])?;
+    }
+    for (index, proxy) in listen.proxies.iter().enumerate() {
+        check(&proxy.socket, &[Key("listen"), Key("proxy"), Index(index), Key("socket")])?;
+    }
+    Ok(())
+}
+
+fn identity(source: &Source, file: &raw::Identity, config: &mut Config) -> Result<(), ConfigError> {
+    overlay(&mut config.identity.routers, file.routers);
+    if let Some(LengthOrOff(length)) = file.max_stale {
+        config.identity.max_stale = length;
+    }
+    if let Some(name) = &file.capability {
+        let named =
+            name.split_once('/').is_some_and(|(domain, rest)| domain.contains('.') && !rest.is_empty());
+        if !named || !name.bytes().all(|byte| byte.is_ascii_graphic()) || name.contains("://") {
+            let message = format!(
+                "{name:?} is no capability; allowed: DOMAIN/NAME, as in \"example.com/cap/tsidecar\""
+            );
+            return Err(source.error_in(&[Key("identity"), Key("capability")], message));
+        }
+        config.identity.capability.clone_from(name);
+    }
+    Ok(())
+}
+
+fn claims(source: &Source, file: &raw::Claims, config: &mut Config) -> Result<(), ConfigError> {
+    let check = |key, names: &[String], star: bool| {
+        let bad = names.iter().find(|name| !(is_domain(name) || (star && *name == "*")));
+        let also = if star { ", or \"*\"" } else { "" };
+        bad.map_or(Ok(()), |name| {
+            let message = format!(
+                "{name:?} is no domain; allowed: a domain in small letters, as in \"example.com\"{also}"
+            );
+            Err(source.error_in(&[Key("claims"), Key(key)], message))
+        })
+    };
+    if let Some(domains) = &file.local_domains {
+        check("local_domains", domains, false)?;
+        config.claims.local_domains = Some(domains.clone());
+    }
+    if let Some(domains) = &file.verified_domains {
+        check("verified_domains", domains, true)?;
+        config.claims.verified_domains.clone_from(domains);
+    }
+    if let Some(suffix) = &file.email_suffix {
+        check("email_suffix", std::slice::from_ref(suffix), false)?;
+        config.claims.email_suffix = Some(suffix.clone());
+    }
+    Ok(())
+}
+
+fn is_domain(name: &str) -> bool {
+    let label = |label: &str| {
+        let letters = label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+        !label.is_empty() && label.len() <= 63 && letters && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+fn limits(source: &Source, file: &raw::Limits, config: &mut Config) -> Result<(), ConfigError> {
+    let within = |key, value: Option<usize>, default: usize, least: usize, most: usize| {
+        let value = value.unwrap_or(default);
+        if (least..=most).contains(&value) {
+            Ok(value)
+        } else {
+            let message = format!("{value} is out of range; allowed: {least} to {most}");
+            Err(source.error_in(&[Key("limits"), Key(key)], message))
+        }
+    };
+    let limits = &mut config.limits;
+    limits.requests_in_flight =
+        within("requests_in_flight", file.requests_in_flight, limits.requests_in_flight, 1, 65_536)?;
+    limits.connections = within("connections", file.connections, limits.connections, 1, 65_536)?;
+    if let Some(number) = file.node_requests_per_minute {
+        limits.node_requests_per_minute = NonZeroU32::new(number);
+    }
+    if let Some(number) = file.node_burst {
+        let burst = NonZeroU32::new(number);
+        let none =
+            || source.error_in(&[Key("limits"), Key("node_burst")], "0 lets nobody in; allowed: 1 or more");
+        limits.node_burst = burst.ok_or_else(none)?;
+    }
+    Ok(())
+}
+
+fn rule_of(source: &Source, index: usize, file: raw::Rule) -> Result<FileRule, ConfigError> {
+    let at = |key| [Key("rule"), Index(index), Key(key)];
+    if file.claims.values().any(has_date) {
+        return Err(source.error_in(&at("claims"), "a date must be written as a string: JSON has no dates"));
+    }
+    let key =
+        if file.tagged_identity.is_some() && file.claims.is_empty() { "tagged_identity" } else { "claims" };
+    let rule = Rule {
+        claims: file.claims,
+        include_in_user_info: file.claims_in_userinfo.unwrap_or(true),
+        groups: file.add_groups,
+        clients: file.clients,
+        tagged_identity: file.tagged_identity,
+        allow_external: file.allow_external,
+        ..Rule::default()
+    };
+    let (rule, errors) = rule.checked();
+    if let Some(error) = errors.first() {
+        return Err(source.error_in(&at(key), error.to_string()));
+    }
+    if let Some(tag) = file.tags.iter().find(|tag| !tag.starts_with("tag:")) {
+        return Err(source.error_in(&at("tags"), format!("{tag:?} is no tag; allowed: \"tag:NAME\"")));
+    }
+    Ok(FileRule { users: file.users, groups: file.groups, tags: file.tags, rule })
+}
+
+/// Tells whether a TOML date stands somewhere in a value; serde hands it over as an object with this private member.
+fn has_date(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => {
+            members.keys().any(|name| name.starts_with("$__toml_private")) || members.values().any(has_date)
+        }
+        Value::Array(items) => items.iter().any(has_date),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+fn resources(source: &Source, file: &[raw::Resource]) -> Result<Vec<Resource>, ConfigError> {
+    let mut resources: Vec<Resource> = Vec::new();
+    for (index, raw) in file.iter().enumerate() {
+        let resource = resource(source, index, raw)?;
+        let twin = resources.iter().find(|known| known.uri.matches(resource.uri.as_str()));
+        if let Some(twin) = twin {
+            let message = format!("{:?} means the same resource as {:?}", raw.uri, twin.uri.as_str());
+            return Err(source.error_in(&[Key("resource"), Index(index), Key("uri")], message));
+        }
+        resources.push(resource);
+    }
+    Ok(resources)
+}
+
+fn resource(source: &Source, index: usize, raw: &raw::Resource) -> Result<Resource, ConfigError> {
+    let at = |key| [Key("resource"), Index(index), Key(key)];
+    let uri = ResourceIndicator::parse(&raw.uri)
+        .map_err(|error| source.error_in(&at("uri"), format!("{:?} {error}", raw.uri)))?;
+    let scopes = tokens(source, &at("scopes"), &raw.scopes)?;
+    let default_scopes = match &raw.default_scopes {
+        Some(names) => tokens(source, &at("default_scopes"), names)?,
+        None => scopes.clone(),
+    };
+    if let Some(scope) = default_scopes.iter().find(|scope| !scopes.contains(scope)) {
+        let message = format!("\"{scope}\" is not in scopes");
+        return Err(source.error_in(&at("default_scopes"), message));
+    }
+    check_names(
+        source,
+        &at("clients"),
+        &raw.clients,
+        |id| id == "*" || is_client(id),
+        "client ids, or \"*\"",
+    )?;
+    check_names(
+        source,
+        &at("servers"),
+        &raw.servers,
+        |id| id.strip_prefix("tag:").map_or_else(|| is_client(id), |name| !name.is_empty()),
+        "client ids, or \"tag:NAME\"",
+    )?;
+    let alg = raw.signing_alg.map_or_else(Algorithm::default, Algorithm::from);
+    Ok(Resource { uri, scopes, default_scopes, clients: raw.clients.clone(), alg })
+}
+
+fn is_client(id: &str) -> bool {
+    ClientId::parse(id).is_ok() && !id.starts_with("tag:")
+}
+
+fn check_names(
+    source: &Source,
+    steps: &[Step<'_>],
+    names: &[String],
+    fits: impl Fn(&str) -> bool,
+    allowed: &str,
+) -> Result<(), ConfigError> {
+    match names.iter().find(|name| !fits(name)) {
+        Some(name) => Err(source.error_in(steps, format!("{name:?} does not fit; allowed: {allowed}"))),
+        None => Ok(()),
+    }
+}
+
+fn tokens(source: &Source, steps: &[Step<'_>], names: &[String]) -> Result<Vec<ScopeToken>, ConfigError> {
+    let token = |name: &String| match ScopeToken::parse(name) {
+        Some(token) if !matches!(name.as_str(), "openid" | "offline_access") => Ok(token),
+        Some(_) => {
+            Err(source.error_in(steps, format!("{name:?} belongs to OpenID Connect, not to a resource")))
+        }
+        None => Err(source.error_in(
+            steps,
+            format!("{name:?} is no scope; allowed: printable ASCII without space, quote and backslash"),
+        )),
+    };
+    names.iter().map(token).collect()
+}

@@ -1,0 +1,243 @@
+//! Clients in files: `[[client]]` of the main file and of `clients.d/*.toml`, and their secrets.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tsidecar_oauth::client::{Client, ClientError, ClientSpec};
+use tsidecar_oauth::policy::Access;
+use tsidecar_oauth::secret::{ClientSecret, SHORTEST_CHOSEN_SECRET, SecretDigest};
+use tsidecar_oauth::time::UnixTime;
+use tsidecar_oauth::uri::RedirectUri;
+use zeroize::Zeroizing;
+
+use super::source::{ConfigError, Source, Step, Step::Index, Step::Key};
+use super::value::Length;
+use super::{Config, raw};
+
+/// Where secrets may come from beside files: systemd's folder of credentials.
+pub(super) struct Credentials {
+    /// `$CREDENTIALS_DIRECTORY`.
+    pub(super) folder: Option<PathBuf>,
+    /// Outside the unit there are no credentials: `check-config` warns, the daemon refuses.
+    pub(super) required: bool,
+}
+
+/// Adds the clients of one file.
+pub(super) fn add(
+    source: &Source,
+    clients: Vec<raw::Client>,
+    credentials: &Credentials,
+    config: &mut Config,
+) -> Result<(), ConfigError> {
+    for (index, raw) in clients.into_iter().enumerate() {
+        let reader = Reader { source, index, credentials };
+        let spec = reader.spec(raw, &mut config.warnings)?;
+        if let Some((_, other)) = config.clients.iter().find(|(known, _)| known.id == spec.id) {
+            let message = format!("\"{}\" is a client of {} already", spec.id, other.display());
+            return Err(reader.error("id", message));
+        }
+        config.clients.push((spec, source.path().to_owned()));
+    }
+    Ok(())
+}
+
+/// The `*.toml` files of a folder in the order of their names; none when there is no such folder.
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let failed = |error| ConfigError::Read { path: folder.to_owned(), error };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let path = entry.path();
+        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Reads one `[[client]]`.
+struct Reader<'a> {
+    source: &'a Source,
+    index: usize,
+    credentials: &'a Credentials,
+}
+
+impl Reader<'_> {
+    fn error(&self, key: &str, message: impl Into<String>) -> ConfigError {
+        self.source.error_in(&self.at(key), message)
+    }
+
+    fn at<'k>(&self, key: &'k str) -> [Step<'k>; 3] {
+        [Key("client"), Index(self.index), Key(key)]
+    }
+
+    fn spec(&self, raw: raw::Client, warnings: &mut Vec<String>) -> Result<ClientSpec, ConfigError> {
+        if raw.login != raw::Login::Ambient {
+            let message = "only \"ambient\" is in this version; \"session\" and \"confirm\" are not yet";
+            return Err(self.error("login", message));
+        }
+        let secrets = self.secrets(&raw, warnings)?;
+        let mut spec = ClientSpec {
+            name: raw.name.unwrap_or_else(|| raw.id.clone()),
+            id: raw.id,
+            public: raw.public,
+            secrets,
+            redirect_uris: raw.redirect_uris,
+            strict_auth_method: raw.token_endpoint_auth_method,
+            allow: raw.allow.map(access),
+            disabled: raw.disabled,
+            ..ClientSpec::default()
+        };
+        set(&mut spec.grant_types, raw.grant_types);
+        set(&mut spec.pkce, raw.pkce);
+        set(&mut spec.id_token_claims, raw.claims_in_id_token);
+        set(&mut spec.id_token_alg, raw.id_token_signed_response_alg.map(Into::into));
+        let lives = &mut spec.lives;
+        for (life, from_file) in [
+            (&mut lives.id_token, raw.id_token_lifetime),
+            (&mut lives.access_token, raw.access_token_lifetime),
+            (&mut lives.refresh_idle, raw.refresh_idle_lifetime),
+            (&mut lives.refresh_absolute, raw.refresh_absolute_lifetime),
+        ] {
+            set(life, from_file.map(|Length(length)| length));
+        }
+        self.check(&spec, warnings)?;
+        Ok(spec)
+    }
+
+    fn check(&self, spec: &ClientSpec, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+        let client = Client::new(spec.clone(), UnixTime::default())
+            .map_err(|error| self.error(key_of(&error), in_keys(&error)))?;
+        if let Some(uri) = client.redirect_uris().iter().find(|uri| RedirectUri::is_plain_http(uri)) {
+            let message = format!("\"{uri}\": codes travel in clear text over the network; https is better");
+            warnings.push(self.source.warning_in(&self.at("redirect_uris"), &message));
+        }
+        if spec.allow.as_ref().is_some_and(|allow| *allow == Access::default()) {
+            let message = "names nobody, so nobody may sign in";
+            warnings.push(self.source.warning_in(&self.at("allow"), message));
+        }
+        Ok(())
+    }
+
+    fn secrets(
+        &self,
+        raw: &raw::Client,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<SecretDigest>, ConfigError> {
+        match (&raw.secret_file, &raw.secret_sha256, raw.public) {
+            (Some(place), None, false) => Ok(vec![self.secret_from(place, warnings)?]),
+            (None, Some(hex), false) => {
+                let digest = SecretDigest::parse_hex(hex);
+                let wrong = "must be the SHA-256 of the secret in 64 hexadecimal digits, as `printf %s SECRET | sha256sum` prints it";
+                Ok(vec![digest.ok_or_else(|| self.error("secret_sha256", wrong))?])
+            }
+            (None, None, true) => Ok(Vec::new()),
+            (_, _, public) => {
+                let key = if public { "public" } else { "id" };
+                Err(self
+                    .error(key, "a client needs exactly one of secret_file, secret_sha256 and public = true"))
+            }
+        }
+    }
+
+    fn secret_from(&self, place: &str, warnings: &mut Vec<String>) -> Result<SecretDigest, ConfigError> {
+        let fail = |message: String| Err(self.error("secret_file", message));
+        let path = match (place.strip_prefix("credential:"), &self.credentials.folder) {
+            (Some(name), _) if name.is_empty() || name.contains('/') || name.starts_with('.') => {
+                return fail(format!("{place:?} is no credential; allowed: \"credential:NAME\""));
+            }
+            (Some(name), Some(folder)) => folder.join(name),
+            (Some(_), None) if !self.credentials.required => {
+                let message = format!("\"{place}\" was not checked: only the unit has its credentials");
+                warnings.push(self.source.warning_in(&self.at("secret_file"), &message));
+                return Ok(SecretDigest::from_bytes([0; 32]));
+            }
+            (Some(name), None) => {
+                return fail(format!(
+                    "there are no systemd credentials here ($CREDENTIALS_DIRECTORY is not set); add LoadCredential={name}:FILE to the unit"
+                ));
+            }
+            (None, _) => PathBuf::from(place),
+        };
+        if !path.is_absolute() {
+            return fail(format!("{place:?} must be an absolute path, or \"credential:NAME\""));
+        }
+        let text = read_secret(&path).map_err(|message| self.error("secret_file", message))?;
+        let secret = text.trim();
+        let length = secret.chars().count();
+        if length < SHORTEST_CHOSEN_SECRET {
+            return fail(format!(
+                "{}: the secret has {length} characters, at least {SHORTEST_CHOSEN_SECRET} are needed; `openssl rand -hex 32` makes one",
+                path.display()
+            ));
+        }
+        Ok(ClientSecret::new(secret.to_owned()).digest())
+    }
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
+    let shown = path.display();
+    let readable = |error| format!("{shown}: cannot be read: {error}");
+    let mode = std::fs::metadata(path).map_err(readable)?.permissions().mode() & 0o7777;
+    if mode & 0o007 != 0 {
+        return Err(format!(
+            "{shown}: everybody on this host may open it (mode {mode:04o}); run: chmod 0640 {shown}"
+        ));
+    }
+    std::fs::read_to_string(path).map(Zeroizing::new).map_err(readable)
+}
+
+fn set<T>(value: &mut T, from_file: Option<T>) {
+    if let Some(from_file) = from_file {
+        *value = from_file;
+    }
+}
+
+fn access(raw: raw::Allow) -> Access {
+    Access { users: raw.users, groups: raw.groups, tags: raw.tags, capability: raw.capability }
+}
+
+/// The key at which an error of the core points.
+const fn key_of(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::Id(_) | ClientError::TagId => "id",
+        ClientError::Name => "name",
+        ClientError::Credentials => "public",
+        ClientError::TooManySecrets => "secret_file",
+        ClientError::RedirectCount | ClientError::RedirectUri { .. } => "redirect_uris",
+        ClientError::GrantTypes => "grant_types",
+        ClientError::StrictMethod => "token_endpoint_auth_method",
+        ClientError::PublicPkce => "pkce",
+        ClientError::Life { name, .. } => name,
+    }
+}
+
+/// The text of an error of the core, where it would repeat the key.
+fn in_keys(error: &ClientError) -> String {
+    match error {
+        ClientError::Id(reason) => reason.to_string(),
+        ClientError::TagId => "starts with \"tag:\", which is kept for tagged nodes".to_owned(),
+        ClientError::Name => "must have 1 to 100 characters, none of them a control character".to_owned(),
+        ClientError::RedirectUri { uri, reason } => format!("{uri:?} {reason}"),
+        ClientError::GrantTypes => "must contain \"authorization_code\"".to_owned(),
+        ClientError::Life { least, most, .. } => {
+            let spell = |seconds| super::spell(tsidecar_oauth::time::Lifetime::from_secs(seconds));
+            format!("is out of range; allowed: \"{}\" to \"{}\"", spell(*least), spell(*most))
+        }
+        ClientError::StrictMethod => {
+            "does not fit: a public client has \"none\", one with a secret \"client_secret_basic\" or \"client_secret_post\""
+                .to_owned()
+        }
+        ClientError::RedirectCount
+        | ClientError::Credentials
+        | ClientError::TooManySecrets
+        | ClientError::PublicPkce => error.to_string(),
+    }
+}

@@ -1,0 +1,203 @@
+//! The files as TOML spells them: every key there is, nothing validated. Only this folder sees these types.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tsidecar_oauth::client::{AuthMethod, GrantType, PkceRule};
+use tsidecar_oauth::jose::Algorithm;
+use tsidecar_oauth::rule::TaggedIdentity;
+
+use super::value::{Account, Length, LengthOrOff};
+use super::{LogFormat, LogLevel, Routers, TailscaleSsh};
+
+/// `tsidecar.toml`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub issuer: Option<String>,
+    pub tailscale: Tailscale,
+    pub listen: Listen,
+    pub identity: Identity,
+    pub claims: Claims,
+    pub compat: Compat,
+    pub limits: Limits,
+    pub state: State,
+    pub log: Log,
+    pub rule: Vec<Rule>,
+    pub client: Vec<Client>,
+    pub resource: Vec<Resource>,
+}
+
+/// `clients.d/*.toml`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ClientsFile {
+    pub client: Vec<Client>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tailscale {
+    pub socket: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Listen {
+    pub socket: Option<String>,
+    pub admin_socket: Option<String>,
+    pub ops_socket: Option<String>,
+    pub tailscale_ssh: Option<TailscaleSsh>,
+    pub allow_unsafe_path: Option<bool>,
+    pub tailscaled_uid: Option<u32>,
+    pub service: Vec<Service>,
+    pub proxy: Vec<Proxy>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub name: String,
+    pub socket: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Proxy {
+    pub socket: String,
+    pub uid: Account,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Identity {
+    pub routers: Option<Routers>,
+    pub max_stale: Option<LengthOrOff>,
+    pub capability: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Claims {
+    pub local_domains: Option<Vec<String>>,
+    pub verified_domains: Option<Vec<String>>,
+    pub email_suffix: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Compat {
+    pub tsidp_claims: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    pub requests_in_flight: Option<usize>,
+    pub connections: Option<usize>,
+    pub node_requests_per_minute: Option<u32>,
+    pub node_burst: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct State {
+    pub dir: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    pub format: Option<LogFormat>,
+    pub level: Option<LogLevel>,
+}
+
+/// `[[client]]`; the names are those of RFC 7591 where it has one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Client {
+    pub id: String,
+    pub name: Option<String>,
+    pub secret_file: Option<String>,
+    pub secret_sha256: Option<String>,
+    #[serde(default)]
+    pub public: bool,
+    pub redirect_uris: Vec<String>,
+    pub token_endpoint_auth_method: Option<AuthMethod>,
+    pub grant_types: Option<Vec<GrantType>>,
+    pub pkce: Option<PkceRule>,
+    pub allow: Option<Allow>,
+    pub id_token_signed_response_alg: Option<SigningAlg>,
+    pub claims_in_id_token: Option<bool>,
+    pub id_token_lifetime: Option<Length>,
+    pub access_token_lifetime: Option<Length>,
+    pub refresh_idle_lifetime: Option<Length>,
+    pub refresh_absolute_lifetime: Option<Length>,
+    #[serde(default)]
+    pub disabled: bool,
+    #[serde(default)]
+    pub login: Login,
+}
+
+/// The algorithms for which every state folder has a key.
+#[derive(Clone, Copy, Deserialize)]
+pub(super) enum SigningAlg {
+    #[serde(rename = "RS256")]
+    Rs256,
+    #[serde(rename = "ES256")]
+    Es256,
+}
+
+impl From<SigningAlg> for Algorithm {
+    fn from(algorithm: SigningAlg) -> Self {
+        match algorithm {
+            SigningAlg::Rs256 => Self::Rs256,
+            SigningAlg::Es256 => Self::Es256,
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Allow {
+    pub users: Vec<String>,
+    pub groups: Vec<String>,
+    pub tags: Vec<String>,
+    pub capability: bool,
+}
+
+/// How a client signs people in; the kinds of design section 5.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Login {
+    #[default]
+    Ambient,
+    Session,
+    Confirm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resource {
+    pub uri: String,
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    pub default_scopes: Option<Vec<String>>,
+    pub clients: Vec<String>,
+    #[serde(default)]
+    pub servers: Vec<String>,
+    pub signing_alg: Option<SigningAlg>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Rule {
+    pub users: Vec<String>,
+    pub groups: Vec<String>,
+    pub tags: Vec<String>,
+    pub clients: Vec<String>,
+    pub add_groups: Vec<String>,
+    pub claims: Map<String, Value>,
+    pub claims_in_userinfo: Option<bool>,
+    pub allow_external: bool,
+    pub tagged_identity: Option<TaggedIdentity>,
+}
