@@ -83,3 +83,41 @@ impl<'a> ProviderMetadata<'a> {
         serde_json::to_vec(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_whole_document() {
+        let issuer = Issuer::parse("https://idp.tail.test").unwrap();
+        let metadata = ProviderMetadata::new(&issuer, &[Algorithm::Rs256, Algorithm::Es256]);
+        let document: Value = serde_json::from_slice(&metadata.to_json().unwrap()).unwrap();
+        assert_eq!(
+            document,
+            json!({
+                "issuer": "https://idp.tail.test",
+                "authorization_endpoint": "https://idp.tail.test/authorize",
+                "token_endpoint": "https://idp.tail.test/token",
+                "userinfo_endpoint": "https://idp.tail.test/userinfo",
+                "jwks_uri": "https://idp.tail.test/.well-known/jwks.json",
+                "scopes_supported": ["openid", "profile", "email", "groups"],
+                "response_types_supported": ["code"],
+                "response_modes_supported": ["query"],
+                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+                "code_challenge_methods_supported": ["S256"],
+                "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "at_hash", "name",
+                    "preferred_username", "picture", "email", "email_verified", "groups"],
+                "authorization_response_iss_parameter_supported": true,
+                "claims_parameter_supported": false,
+                "request_parameter_supported": false,
+                "request_uri_parameter_supported": false
+            })
+        );
+    }
+}

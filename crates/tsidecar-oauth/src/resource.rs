@@ -47,7 +47,7 @@ pub struct Resources(Vec<Resource>);
 /// A request named a resource that is unknown, or not for this client: `invalid_target` (RFC 8707 §2).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the resource is not known here, or not open to this client; an administrator adds it with [[resource]] uri = …"
+    "the resource is not known here, or not open to this client; an administrator adds it as a [[resource]]"
 )]
 pub struct UnknownResource;
 

@@ -412,3 +412,169 @@ impl SealingKeys {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fresh::FreshId;
+
+    pub(crate) fn keys(issuer: &str, secret: u8, epoch: u32) -> SealingKeys {
+        let issuer = Issuer::parse(issuer).unwrap();
+        let id = SealingKeyId::from_bytes([1, 2, 3, 4]);
+        let key = SealingKey::derive(id, FreshSecret::from_bytes([secret; 32]), &issuer, CodeEpoch(epoch));
+        SealingKeys::new(vec![(key, KeyState::Active)])
+    }
+
+    fn ours() -> SealingKeys {
+        keys("https://idp.tail.test", 9, 0)
+    }
+
+    fn nonce(byte: u8) -> FreshNonce {
+        FreshNonce::from_bytes([byte; 24])
+    }
+
+    pub(crate) fn code() -> SealedCode {
+        let subject = Subject::user(1001);
+        SealedCode {
+            grant: GrantId::new(&subject, FreshId::from_bytes([3; 16])),
+            client: ClientId::parse("grafana").unwrap(),
+            redirect_uri: RedirectDigest::of("https://grafana.test/cb"),
+            challenge: CodeChallenge::parse("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
+            nonce: Some("n".to_owned()),
+            scope: Scope::parse("openid"),
+            resources: Vec::new(),
+            subject,
+            device: DeviceId::parse("nALICE").unwrap(),
+            address: "100.64.0.2".parse().unwrap(),
+            listener: Listener::host(),
+            auth_time: UnixTime::from_secs(1_000),
+            issued_at: UnixTime::from_secs(1_000),
+            expires_at: UnixTime::from_secs(1_060),
+        }
+    }
+
+    fn access() -> SealedAccess {
+        SealedAccess {
+            grant: code().grant,
+            scope: Scope::parse("openid email"),
+            issued_at: UnixTime::from_secs(1),
+            expires_at: UnixTime::from_secs(2),
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_opens() {
+        let keys = ours();
+        let sealed = keys.seal_code(&code(), nonce(1)).unwrap();
+        assert_eq!(keys.open_code(&sealed).unwrap(), code());
+        let token = keys.seal_access(&access(), nonce(2)).unwrap();
+        assert!(token.expose().starts_with("tsat_"));
+        assert_eq!(keys.open_access(&token).unwrap(), access());
+        let refresh = RefreshToken::new(code().grant, Generation::from_number(7));
+        let token = keys.write_refresh(refresh).unwrap();
+        assert!(token.expose().starts_with("tsrt_"));
+        assert_eq!(keys.read_refresh(&token).unwrap(), refresh);
+        assert_eq!(keys.write_refresh(refresh).unwrap().expose(), token.expose());
+    }
+
+    /// A43: a sealed text of one purpose never opens under another, nor under another issuer, key or code epoch.
+    #[test]
+    fn purposes_issuers_and_epochs_are_apart() {
+        let keys = ours();
+        let code_text = keys.seal_code(&code(), nonce(1)).unwrap();
+        let access_text = keys.seal_access(&access(), nonce(1)).unwrap();
+        let as_access = TokenText::new(format!("tsat_{}", code_text.expose()));
+        assert_eq!(keys.open_access(&as_access), Err(SealError::Broken));
+        let as_code = AuthorizationCode::new(access_text.expose().trim_start_matches("tsat_").to_owned());
+        assert_eq!(keys.open_code(&as_code), Err(SealError::Broken));
+        let as_refresh = TokenText::new(format!("tsrt_{}", code_text.expose()));
+        assert_eq!(keys.read_refresh(&as_refresh), Err(SealError::Form));
+        assert_eq!(self::keys("https://other.tail.test", 9, 0).open_code(&code_text), Err(SealError::Broken));
+        assert_eq!(self::keys("https://idp.tail.test", 8, 0).open_code(&code_text), Err(SealError::Broken));
+        let after_clock_jump = self::keys("https://idp.tail.test", 9, 1);
+        assert_eq!(after_clock_jump.open_code(&code_text), Err(SealError::Broken));
+        assert!(after_clock_jump.open_access(&access_text).is_ok());
+    }
+
+    #[test]
+    fn keys_open_in_every_state_and_seal_in_one() {
+        let issuer = Issuer::parse("https://idp.tail.test").unwrap();
+        let key = |byte: u8| {
+            let id = SealingKeyId::from_bytes([byte; 4]);
+            SealingKey::derive(id, FreshSecret::from_bytes([byte; 32]), &issuer, CodeEpoch(0))
+        };
+        let before = SealingKeys::new(vec![(key(1), KeyState::Active)]);
+        let token = before.seal_access(&access(), nonce(1)).unwrap();
+        let after = SealingKeys::new(vec![
+            (key(1), KeyState::Retired),
+            (key(2), KeyState::Active),
+            (key(3), KeyState::Next),
+        ]);
+        assert!(after.open_access(&token).is_ok());
+        let gone = SealingKeys::new(vec![(key(2), KeyState::Active)]);
+        assert_eq!(gone.open_access(&token), Err(SealError::UnknownKey));
+        let none = SealingKeys::new(vec![(key(1), KeyState::Retired)]);
+        assert_eq!(none.seal_access(&access(), nonce(1)).err(), Some(SealError::NoKey));
+        assert_eq!(format!("{after:?}").matches("SealingKey(").count(), 3);
+    }
+
+    #[test]
+    fn a_code_never_exceeds_its_limit() {
+        let keys = ours();
+        let largest = SealedCode {
+            client: ClientId::parse(&"c".repeat(128)).unwrap(),
+            nonce: Some("n".repeat(512)),
+            scope: Scope::parse("openid profile email groups offline_access read write"),
+            resources: vec![ResourceDigest([9; 16]); 2],
+            subject: Subject::user(i64::MAX),
+            device: DeviceId::parse(&"d".repeat(24)).unwrap(),
+            address: "fd7a:115c:a1e0::1".parse().unwrap(),
+            listener: Listener::parse("svc:a-rather-long-service-name").unwrap(),
+            ..code()
+        };
+        let text = keys.seal_code(&largest, nonce(1)).unwrap();
+        assert!(text.expose().len() <= LONGEST_CODE, "{}", text.expose().len());
+        let huge = SealedCode {
+            scope: Scope::parse(&"x".repeat(120)),
+            client: ClientId::parse(&"c".repeat(256)).unwrap(),
+            resources: vec![ResourceDigest([9; 16]); 8],
+            ..largest
+        };
+        assert_eq!(keys.seal_code(&huge, nonce(1)).err(), Some(SealError::TooLong));
+    }
+
+    proptest! {
+        /// Truncated, padded, changed in one character (attack A19): never opens, never panics.
+        #[test]
+        fn altered_texts_do_not_open(place in 0usize..400, with in "[A-Za-z0-9_=-]", cut in 0usize..400) {
+            let keys = ours();
+            let code_text = keys.seal_code(&code(), nonce(5)).unwrap();
+            let refresh = keys.write_refresh(RefreshToken::new(code().grant, Generation::default())).unwrap();
+            for text in [code_text.expose(), refresh.expose()] {
+                let mut altered = text.to_owned();
+                let place = place % altered.len();
+                altered.replace_range(place..=place, &with);
+                if altered != text {
+                    prop_assert!(keys.open_code(&AuthorizationCode::new(altered.clone())).is_err());
+                    prop_assert!(keys.read_refresh(&TokenText::new(altered)).is_err());
+                }
+                let cut = text[..cut % text.len()].to_owned();
+                prop_assert!(keys.open_code(&AuthorizationCode::new(cut.clone())).is_err());
+                prop_assert!(keys.read_refresh(&TokenText::new(cut)).is_err());
+                let padded = TokenText::new(format!("{text}="));
+                prop_assert!(keys.read_refresh(&padded).is_err());
+            }
+        }
+
+        #[test]
+        fn random_texts_do_not_panic(text in "\\PC{0,200}") {
+            let keys = ours();
+            prop_assert!(keys.open_code(&AuthorizationCode::new(text.clone())).is_err());
+            let (access, refresh) = (format!("tsat_{text}"), format!("tsrt_{text}"));
+            prop_assert!(keys.open_access(&TokenText::new(access)).is_err());
+            prop_assert!(keys.read_refresh(&TokenText::new(refresh)).is_err());
+        }
+    }
+}

@@ -133,3 +133,62 @@ impl<'a> LiveAccess<'a> {
         policy.admit(client, identity).map_err(BearerError::Denied)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ClientSpec;
+    use crate::client::tests::public;
+    use crate::policy::{Access, tests::alice};
+    use crate::scope::Scope;
+    use crate::settle::revoke;
+    use crate::settle::tests::{at, grant};
+
+    #[test]
+    fn one_bearer_token_by_header_or_body() {
+        let read = |header, body| bearer(header, body).map(|token| token.expose().to_owned());
+        assert_eq!(read(Some("Bearer abc"), None), Ok("abc".into()));
+        assert_eq!(read(Some("bearer abc"), None), Ok("abc".into()));
+        assert_eq!(read(None, Some("abc")), Ok("abc".into()));
+        assert_eq!(read(None, None), Err(BearerError::Missing));
+        assert_eq!(read(Some("Basic abc"), None), Err(BearerError::Missing));
+        for bad in ["Bearer", "Bearer ", "Bearer a b", "Bearer a\"b"] {
+            assert_eq!(read(Some(bad), None), Err(BearerError::Malformed), "{bad}");
+        }
+        assert_eq!(read(Some("Bearer abc"), Some("abc")), Err(BearerError::Malformed));
+        assert_eq!(BearerError::Missing.code(), None);
+    }
+
+    #[test]
+    fn a_token_needs_a_live_grant_and_client() {
+        let access = |scope: &str| SealedAccess {
+            grant: grant().id(),
+            scope: Scope::parse(scope),
+            issued_at: at(1_000),
+            expires_at: at(1_600),
+        };
+        let client = |spec, not_before| Client::new(spec, at(not_before)).unwrap();
+        let cli = client(public(), 0);
+        let check = |grant: Option<&Grant>, client: Option<&Client>, now| {
+            LiveAccess::check(&access("openid"), grant, client, at(now)).err()
+        };
+        let live = grant();
+        assert_eq!(check(Some(&live), Some(&cli), 1_599), None);
+        assert_eq!(check(Some(&live), Some(&cli), 1_600), Some(BearerError::Expired));
+        assert_eq!(check(None, Some(&cli), 1_100), Some(BearerError::GrantGone));
+        let revoked = revoke(Some(&live), at(1_050)).write;
+        assert_eq!(check(revoked.as_ref(), Some(&cli), 1_100), Some(BearerError::GrantGone));
+        assert_eq!(check(Some(&live), None, 1_100), Some(BearerError::ClientGone));
+        let disabled = client(ClientSpec { disabled: true, ..public() }, 0);
+        assert_eq!(check(Some(&live), Some(&disabled), 1_100), Some(BearerError::ClientGone));
+        assert_eq!(check(Some(&live), Some(&client(public(), 990)), 1_100), Some(BearerError::ClientGone));
+        let other_scope = LiveAccess::check(&access("email"), Some(&live), Some(&cli), at(1_100));
+        assert_eq!(other_scope.err(), Some(BearerError::Scope));
+        let checked = LiveAccess::check(&access("openid"), Some(&live), Some(&cli), at(1_100)).unwrap();
+        assert_eq!(checked.admit(&cli, &alice(), &Policy::default()), Ok(()));
+        let other = Identity { subject: crate::id::Subject::user(7), ..alice() };
+        assert_eq!(checked.admit(&cli, &other, &Policy::default()), Err(BearerError::IdentityChanged));
+        let closed = client(ClientSpec { allow: Some(Access::default()), ..public() }, 0);
+        assert!(matches!(checked.admit(&closed, &alice(), &Policy::default()), Err(BearerError::Denied(_))));
+    }
+}

@@ -194,3 +194,97 @@ impl Answer<'_> {
         Ok(TokenText::new(token.expose().to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64ct::{Base64UrlUnpadded, Encoding};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::authorize::tests::resources;
+    use crate::client::ClientSpec;
+    use crate::client::tests::public;
+    use crate::jose::{Algorithm, tests::key};
+    use crate::key::KeyState;
+    use crate::policy::tests::alice;
+    use crate::seal::tests::keys as sealing_keys;
+    use crate::settle::tests::{at, grant};
+
+    fn part(token: &str, place: usize) -> Value {
+        let bytes = Base64UrlUnpadded::decode_vec(token.split('.').nth(place).unwrap()).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    fn sign(scope: &str, resource: Option<&Resource>, spec: ClientSpec) -> (Value, SealingKeys) {
+        let client = Client::new(spec, UnixTime::default()).unwrap();
+        let (grant, scope, identity, policy) = (grant(), Scope::parse(scope), alice(), Policy::default());
+        let issuer = Issuer::parse("https://idp.tail.test").unwrap();
+        let signing = SigningKeys::new(vec![(key(Algorithm::Es256), KeyState::Active)]);
+        let sealing = sealing_keys(issuer.as_str(), 9, 0);
+        let answer = Answer {
+            client: &client,
+            grant: &grant,
+            scope: &scope,
+            resource,
+            identity: &identity,
+            policy: &policy,
+            nonce: Some("n"),
+            refresh: Some(Generation::from_number(4)),
+            now: at(2_000),
+        };
+        let keys = Keys { issuer: &issuer, signing: &signing, sealing: &sealing };
+        let fresh = Fresh { nonce: FreshNonce::from_bytes([1; 24]), id: FreshId::from_bytes([2; 16]) };
+        let body = answer.sign(keys, fresh).unwrap().to_json().unwrap();
+        (serde_json::from_slice(&body).unwrap(), sealing)
+    }
+
+    fn es256() -> ClientSpec {
+        ClientSpec { id_token_alg: Algorithm::Es256, ..public() }
+    }
+
+    #[test]
+    fn an_answer_without_resource() {
+        let (body, sealing) = sign("openid email", None, es256());
+        assert_eq!(
+            (&body["token_type"], &body["expires_in"], &body["scope"]),
+            (&json!("Bearer"), &json!(600), &json!("openid email"))
+        );
+        let access =
+            sealing.open_access(&TokenText::new(body["access_token"].as_str().unwrap().into())).unwrap();
+        assert_eq!((access.grant, access.expires_at), (grant().id(), at(2_600)));
+        let refresh =
+            sealing.read_refresh(&TokenText::new(body["refresh_token"].as_str().unwrap().into())).unwrap();
+        assert_eq!(refresh, RefreshToken::new(grant().id(), Generation::from_number(4)));
+        let id_token = body["id_token"].as_str().unwrap();
+        assert_eq!(part(id_token, 0), json!({"typ": "JWT", "alg": "ES256", "kid": "k1"}));
+        let at_hash = access_token_hash(Algorithm::Es256, body["access_token"].as_str().unwrap());
+        assert_eq!(
+            part(id_token, 1),
+            json!({"iss": "https://idp.tail.test", "sub": "userid:1001", "aud": "cli", "exp": 2300, "iat": 2000,
+                "nbf": 1700, "auth_time": 990, "nonce": "n", "at_hash": at_hash, "email": "alice@example.com",
+                "email_verified": false})
+        );
+    }
+
+    /// RFC 9068: its own `typ`, one audience as registered, that resource's part of the scope only.
+    #[test]
+    fn an_access_token_for_a_resource() {
+        let resources = resources();
+        let (body, _) = sign("openid read", resources.iter().next(), es256());
+        let token = body["access_token"].as_str().unwrap();
+        assert_eq!(part(token, 0)["typ"], "at+jwt");
+        assert_eq!(
+            part(token, 1),
+            json!({"iss": "https://idp.tail.test", "sub": "userid:1001", "aud": "https://mcp.test/mcp", "client_id": "cli",
+                "exp": 2600, "iat": 2000, "auth_time": 990, "jti": "AgICAgICAgICAgICAgICAg", "scope": "read"})
+        );
+    }
+
+    #[test]
+    fn no_openid_no_id_token_and_claims_by_switch() {
+        let (body, _) = sign("email", None, es256());
+        assert!(body.get("id_token").is_none());
+        let (body, _) = sign("openid email", None, ClientSpec { id_token_claims: false, ..es256() });
+        assert!(part(body["id_token"].as_str().unwrap(), 1).get("email").is_none());
+    }
+}

@@ -157,3 +157,137 @@ pub(super) fn chosen<'a, 'b>(
     }
     Ok(first.or_else(|| granted.next()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authorize::tests::resources;
+    use crate::client::tests::{confidential, public};
+    use crate::client::{AuthMethod, ClientSpec};
+    use crate::client_auth::tests::authenticated;
+    use crate::id::{ClientId, DeviceId};
+    use crate::policy::{Access, Denied, tests::alice};
+    use crate::seal::{ResourceDigest, tests::code};
+    use crate::secret::AuthorizationCode;
+    use crate::settle::tests::at;
+    use crate::settle::{Burned, burn};
+
+    const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+
+    fn request() -> CodeRequest {
+        CodeRequest {
+            code: AuthorizationCode::new("c".into()),
+            redirect_uri: Some("https://grafana.test/cb".into()),
+            verifier: Some(VERIFIER.into()),
+            resources: Vec::new(),
+        }
+    }
+
+    fn check(
+        code: SealedCode,
+        request: &CodeRequest,
+        spec: ClientSpec,
+        now: u64,
+    ) -> Result<Redemption, CodeRefusal> {
+        Redemption::check(code, request, &authenticated(spec), &resources(), at(now))
+    }
+
+    fn refused(code: SealedCode, request: &CodeRequest, now: u64) -> TokenError {
+        match check(code, request, confidential(), now) {
+            Err(CodeRefusal::Refused(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_code_fits_its_request() {
+        assert!(check(code(), &request(), confidential(), 1_059).is_ok());
+        assert_eq!(refused(code(), &request(), 1_060), TokenError::CodeExpired);
+        let wrong = |uri: Option<&str>| CodeRequest { redirect_uri: uri.map(str::to_owned), ..request() };
+        assert_eq!(
+            refused(code(), &wrong(Some("https://grafana.test/cb/")), 1_001),
+            TokenError::WrongRedirect
+        );
+        assert_eq!(refused(code(), &wrong(None), 1_001), TokenError::MissingParameter("redirect_uri"));
+        let bare = CodeRequest { verifier: None, ..request() };
+        assert_eq!(refused(code(), &bare, 1_001), TokenError::VerifierMissing);
+    }
+
+    /// A1: another client that authenticated kills the code.
+    #[test]
+    fn a_code_shown_by_another_client_burns() {
+        let other = ClientSpec { id: "gitea".into(), ..confidential() };
+        let Err(CodeRefusal::Burn(draft)) = check(code(), &request(), other.clone(), 1_001) else { panic!() };
+        assert_eq!((draft.id(), draft.facts().client.as_str()), (code().grant, "grafana"));
+        assert_eq!(burn(None, &draft, at(1_001)).outcome, Burned::Unused);
+        assert!(matches!(
+            check(code(), &request(), other, 1_060),
+            Err(CodeRefusal::Refused(TokenError::CodeExpired))
+        ));
+    }
+
+    /// A42: a code issued before its client was withdrawn.
+    #[test]
+    fn older_codes_of_a_withdrawn_client_are_refused() {
+        let client = Client::new(confidential(), at(1_000)).unwrap();
+        let fits = |code: &SealedCode| Redemption::fits(code, &request(), &client, &resources()).err();
+        assert_eq!(fits(&code()), Some(TokenError::Withdrawn));
+        assert_eq!(fits(&SealedCode { issued_at: at(1_001), ..code() }), None);
+    }
+
+    #[test]
+    fn resources_only_narrow() {
+        let mcp = ResourceIndicator::parse("https://mcp.test/mcp").unwrap();
+        let granted = SealedCode { resources: vec![ResourceDigest::of(&mcp)], ..code() };
+        let ask = |uri: &str| CodeRequest { resources: vec![uri.into()], ..request() };
+        assert!(check(granted.clone(), &ask("https://mcp.test/mcp/"), confidential(), 1_001).is_ok());
+        assert_eq!(refused(granted, &ask("https://other.test"), 1_001), TokenError::Resource);
+        assert_eq!(refused(code(), &ask("https://mcp.test/mcp"), 1_001), TokenError::Resource);
+        let gone = ResourceIndicator::parse("https://gone.test").unwrap();
+        let gone = SealedCode { resources: vec![ResourceDigest::of(&gone)], ..code() };
+        assert_eq!(refused(gone, &request(), 1_001), TokenError::Resource);
+    }
+
+    #[test]
+    fn the_draft_asks_who_it_is_now() {
+        let redemption = check(code(), &request(), confidential(), 1_001).unwrap();
+        let client = authenticated(confidential());
+        let place = Some(Place::Outside);
+        let draft = |identity: &Identity, client: &AuthenticatedClient| {
+            redemption.draft(client, identity, &Policy::default(), place.clone(), at(1_010))
+        };
+        let grant = draft(&alice(), &client).unwrap();
+        assert_eq!((grant.facts().method, &grant.facts().place), (AuthMethod::ClientSecretBasic, &None));
+        assert_eq!(grant.facts().expires_at, at(1_010 + 180 * 86_400));
+        let mut other_device = alice();
+        other_device.device.id = DeviceId::parse("nOTHER").unwrap();
+        assert_eq!(draft(&other_device, &client).unwrap_err(), TokenError::IdentityChanged);
+        let other_person = Identity { subject: crate::id::Subject::user(2), ..alice() };
+        assert_eq!(draft(&other_person, &client).unwrap_err(), TokenError::IdentityChanged);
+        let closed = authenticated(ClientSpec { allow: Some(Access::default()), ..confidential() });
+        assert_eq!(draft(&alice(), &closed).unwrap_err(), TokenError::Denied(Denied::NotAllowed));
+    }
+
+    #[test]
+    fn public_clients_are_bound_to_their_place() {
+        let code = SealedCode { client: ClientId::parse("cli").unwrap(), ..code() };
+        let redemption = check(code, &request(), public(), 1_001).unwrap();
+        let grant = redemption.draft(
+            &authenticated(public()),
+            &alice(),
+            &Policy::default(),
+            Some(Place::Outside),
+            at(1_010),
+        );
+        assert_eq!(grant.unwrap().facts().place, Some(Place::Outside));
+        let no_refresh = ClientSpec { grant_types: vec![GrantType::AuthorizationCode], ..public() };
+        let grant = redemption.draft(
+            &authenticated(no_refresh),
+            &alice(),
+            &Policy::default(),
+            Some(Place::Outside),
+            at(1_010),
+        );
+        assert_eq!(grant.unwrap().facts().idle, None);
+    }
+}

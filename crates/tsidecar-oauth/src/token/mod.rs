@@ -218,3 +218,55 @@ fn check_verifier(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: &str) -> Result<TokenRequest, TokenError> {
+        TokenRequest::parse(&Params::parse(body.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn requests_by_grant_type() {
+        assert_eq!(parse("").unwrap_err(), TokenError::MissingParameter("grant_type"));
+        assert_eq!(parse("grant_type=authorization_code").unwrap_err(), TokenError::MissingParameter("code"));
+        assert_eq!(
+            parse("grant_type=refresh_token").unwrap_err(),
+            TokenError::MissingParameter("refresh_token")
+        );
+        for other in
+            ["password", "client_credentials", "implicit", "urn:ietf:params:oauth:grant-type:token-exchange"]
+        {
+            let error = parse(&format!("grant_type={other}")).unwrap_err();
+            assert_eq!(
+                (error, error.code().as_str()),
+                (TokenError::UnsupportedGrantType, "unsupported_grant_type")
+            );
+        }
+        let request =
+            parse("grant_type=refresh_token&refresh_token=x&scope=a+b&resource=r&resource=s").unwrap();
+        assert_eq!(request.grant_type(), GrantType::RefreshToken);
+        let TokenRequest::RefreshToken(request) = request else { panic!("{request:?}") };
+        assert_eq!((request.scope.unwrap().to_string().as_str(), request.resources.len()), ("a b", 2));
+        assert!(matches!(
+            parse("grant_type=authorization_code&code=x").unwrap(),
+            TokenRequest::AuthorizationCode(_)
+        ));
+    }
+
+    /// A4 at the token endpoint.
+    #[test]
+    fn verifier_and_challenge_come_together() {
+        let challenge = crate::pkce::CodeChallenge::parse("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        let check = check_verifier;
+        let wrong = "eBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let right = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        assert_eq!(check(challenge.as_ref(), Some(right)), Ok(()));
+        assert_eq!(check(challenge.as_ref(), None), Err(TokenError::VerifierMissing));
+        assert_eq!(check(challenge.as_ref(), Some("short")), Err(TokenError::VerifierMismatch));
+        assert_eq!(check(challenge.as_ref(), Some(wrong)), Err(TokenError::VerifierMismatch));
+        assert_eq!(check(None, Some(right)), Err(TokenError::VerifierUnexpected));
+        assert_eq!(check(None, None), Ok(()));
+    }
+}

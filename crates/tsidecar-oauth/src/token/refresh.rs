@@ -105,3 +105,113 @@ pub const fn successor(rotated: Rotated) -> Result<Generation, TokenError> {
         Rotated::Ahead => Err(TokenError::RefreshAhead),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::tests::{confidential, public};
+    use crate::client::{AuthMethod, ClientSpec};
+    use crate::client_auth::tests::authenticated;
+    use crate::grant::GrantFacts;
+    use crate::id::{ClientId, DeviceId, Subject};
+    use crate::policy::{Access, tests::alice};
+    use crate::secret::TokenText;
+    use crate::settle::revoke;
+    use crate::settle::tests::{at, grant};
+    use crate::uri::ResourceIndicator;
+
+    fn request() -> RefreshRequest {
+        RefreshRequest { token: TokenText::new("t".into()), scope: None, resources: Vec::new() }
+    }
+
+    fn check(
+        grant: &Grant,
+        request: &RefreshRequest,
+        spec: ClientSpec,
+        now: u64,
+    ) -> Result<Scope, TokenError> {
+        Refresh::check(grant, request, &authenticated(spec), at(now)).map(|refresh| refresh.scope)
+    }
+
+    fn with(change: impl FnOnce(&mut GrantFacts)) -> Grant {
+        let mut facts = grant().facts().clone();
+        change(&mut facts);
+        Grant::new(grant().id(), facts, at(1_000))
+    }
+
+    #[test]
+    fn a_refresh_fits_the_facts_of_its_grant() {
+        assert_eq!(check(&grant(), &request(), public(), 1_100).unwrap().to_string(), "openid");
+        let other = ClientSpec { id: "other".into(), ..public() };
+        assert_eq!(check(&grant(), &request(), other, 1_100), Err(TokenError::WrongClient));
+        assert_eq!(check(&grant(), &request(), public(), 10_000), Err(TokenError::GrantExpired));
+        let revoked = revoke(Some(&grant()), at(1_050)).write.unwrap();
+        assert_eq!(check(&revoked, &request(), public(), 1_100), Err(TokenError::GrantRevoked));
+        // A52: a grant remembers its method; a client that became public in between is weaker.
+        let stronger = with(|facts| facts.method = AuthMethod::ClientSecretPost);
+        assert_eq!(check(&stronger, &request(), public(), 1_100), Err(TokenError::WeakerAuthentication));
+        let by_secret = with(|facts| facts.client = ClientId::parse("grafana").unwrap());
+        assert!(check(&by_secret, &request(), confidential(), 1_100).is_ok());
+    }
+
+    #[test]
+    fn scope_and_resources_never_grow() {
+        let mcp = || ResourceIndicator::parse("https://mcp.test/mcp").unwrap();
+        let wide = with(|facts| {
+            facts.scope = Scope::parse("openid email read");
+            facts.resources = vec![mcp()];
+        });
+        let ask = |scope: &str| RefreshRequest { scope: Some(Scope::parse(scope)), ..request() };
+        assert_eq!(check(&wide, &ask("email"), public(), 1_100).unwrap().to_string(), "email");
+        assert_eq!(check(&wide, &ask("email write"), public(), 1_100), Err(TokenError::ScopeTooWide));
+        let of = |uri: &str| RefreshRequest { resources: vec![uri.into()], ..request() };
+        assert!(check(&wide, &of("https://mcp.test/mcp"), public(), 1_100).is_ok());
+        assert_eq!(check(&wide, &of("https://other.test"), public(), 1_100), Err(TokenError::Resource));
+        assert_eq!(check(&grant(), &of("https://mcp.test/mcp"), public(), 1_100), Err(TokenError::Resource));
+    }
+
+    /// A39: a public client's token works where its code was redeemed, and nowhere else.
+    #[test]
+    fn a_token_is_bound_to_its_place() {
+        let device = |name: &str| Place::Device(DeviceId::parse(name).unwrap());
+        let at_place = |grant: &Grant, place: Option<Place>| {
+            let client = authenticated(public());
+            let refresh = Refresh::check(grant, &request(), &client, at(1_100)).unwrap();
+            refresh.at(place.as_ref()).map(|_| ())
+        };
+        assert_eq!(at_place(&grant(), Some(device("nALICE"))), Ok(()));
+        for elsewhere in [Some(device("nBOB")), Some(Place::Outside), None] {
+            assert_eq!(at_place(&grant(), elsewhere), Err(TokenError::WrongPlace));
+        }
+        let outside = with(|facts| facts.place = Some(Place::Outside));
+        assert_eq!(at_place(&outside, Some(Place::Outside)), Ok(()));
+        assert_eq!(at_place(&outside, Some(device("nALICE"))), Err(TokenError::WrongPlace));
+    }
+
+    /// A5: who it is, and what the policy says, now.
+    #[test]
+    fn identity_and_policy_are_those_of_now() {
+        let admit = |identity: &Identity, spec: ClientSpec| {
+            let client = authenticated(spec);
+            let grant = grant();
+            let refresh = Refresh::check(&grant, &request(), &client, at(1_100)).unwrap();
+            refresh.admit(client.client(), identity, &Policy::default()).err()
+        };
+        assert_eq!(admit(&alice(), public()), None);
+        let other = Identity { subject: Subject::user(7), ..alice() };
+        assert_eq!(admit(&other, public()), Some(TokenError::IdentityChanged));
+        let closed = ClientSpec { allow: Some(Access::default()), ..public() };
+        assert!(matches!(admit(&alice(), closed), Some(TokenError::Denied(_))));
+    }
+
+    #[test]
+    fn outcomes_without_a_token_are_invalid_grant() {
+        for outcome in [Rotated::Reused, Rotated::Revoked, Rotated::Expired, Rotated::Unknown, Rotated::Ahead]
+        {
+            assert_eq!(successor(outcome).unwrap_err().code().as_str(), "invalid_grant");
+        }
+        let next = Generation::from_number(3);
+        assert_eq!(successor(Rotated::Repeated(next)), Ok(next));
+        assert_eq!(successor(Rotated::Rotated(next)), Ok(next));
+    }
+}

@@ -1,0 +1,431 @@
+//! The authorization endpoint (RFC 6749 §4.1.1, OpenID Connect Core §3.1.2): validate a request, issue a code.
+//!
+//! Layer 2. Nothing is written at authorization; a code is sealed facts. An error goes to a redirect URI only when a
+//! [`RedirectTarget`] exists, which cannot be made from a string.
+
+mod reason;
+mod target;
+
+use std::net::IpAddr;
+
+pub use self::reason::{DirectError, RedirectReason};
+pub use self::target::RedirectTarget;
+use crate::client::{Client, GrantType, PkceRule};
+use crate::fresh::FreshId;
+use crate::id::{ClientId, GrantId, Listener};
+use crate::identity::Identity;
+use crate::params::Params;
+use crate::pkce::CodeChallenge;
+use crate::policy::Policy;
+use crate::resource::{Resource, Resources};
+use crate::scope::{Scope, ScopeToken};
+use crate::seal::{RedirectDigest, ResourceDigest, SealError, SealedCode};
+use crate::time::{Lifetime, UnixTime};
+use crate::uri::ResourceIndicator;
+
+/// How long a code lives (RFC 6749 §4.1.2 recommends at most 10 minutes; FAPI 2.0 §5.3.1.2 demands 60 seconds).
+pub const CODE_LIFETIME: Lifetime = Lifetime::from_secs(60);
+
+/// The longest `nonce`, in bytes: 384 must pass (FAPI 2.0's suite), and a code stays under its limit.
+pub const LONGEST_NONCE: usize = 512;
+
+/// More resources than one authorization ever names.
+const MOST_RESOURCES: usize = 8;
+
+/// The response types that we serve (OAuth 2.1 §4.1).
+pub const RESPONSE_TYPES: [&str; 1] = ["code"];
+
+/// The response modes that we serve.
+pub const RESPONSE_MODES: [&str; 1] = ["query"];
+
+/// The client that a request names.
+///
+/// # Errors
+/// [`DirectError::MissingClient`], [`DirectError::ClientId`].
+pub fn client_id(params: &Params) -> Result<ClientId, DirectError> {
+    Ok(ClientId::parse(params.get("client_id").ok_or(DirectError::MissingClient)?)?)
+}
+
+/// A validated authorization request: client known, redirect URI registered, challenge present where the client needs
+/// one, scope and resources permitted.
+#[derive(Clone, Debug)]
+pub struct AuthorizationRequest {
+    client: ClientId,
+    target: RedirectTarget,
+    challenge: Option<CodeChallenge>,
+    nonce: Option<String>,
+    scope: Scope,
+    resources: Vec<ResourceIndicator>,
+}
+
+impl AuthorizationRequest {
+    /// Validates the parameters of a request whose target is proven.
+    ///
+    /// # Errors
+    /// [`RedirectReason`], to be sent to the target.
+    pub fn validate(
+        params: &Params,
+        client: &Client,
+        target: RedirectTarget,
+        resources: &Resources,
+    ) -> Result<Self, RedirectReason> {
+        check_unsupported(params)?;
+        let wanted = named_resources(params, client, resources)?;
+        let scope = granted_scope(params.get("scope"), client, &wanted);
+        let nonce = params.get("nonce").map(str::to_owned);
+        if nonce.as_ref().is_some_and(|nonce| nonce.len() > LONGEST_NONCE) {
+            return Err(RedirectReason::Nonce);
+        }
+        let challenge = challenge(params)?;
+        let has_nonce = scope.contains("openid") && nonce.is_some();
+        match client.pkce() {
+            PkceRule::Required if challenge.is_none() => return Err(RedirectReason::PkceRequired),
+            PkceRule::OrNonce if challenge.is_none() && !has_nonce => {
+                return Err(RedirectReason::PkceOrNonce);
+            }
+            PkceRule::Required | PkceRule::OrNonce | PkceRule::Optional => (),
+        }
+        check_prompt(params)?;
+        let resources = wanted.iter().map(|resource| resource.uri.clone()).collect();
+        Ok(Self { client: client.id().clone(), target, challenge, nonce, scope, resources })
+    }
+
+    /// The proven target.
+    pub const fn target(&self) -> &RedirectTarget {
+        &self.target
+    }
+
+    /// The scope that will be granted.
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+}
+
+/// Refuses what we do not serve, before anything else is looked at.
+fn check_unsupported(params: &Params) -> Result<(), RedirectReason> {
+    if params.get("request").is_some() {
+        return Err(RedirectReason::RequestObject);
+    }
+    if params.get("request_uri").is_some() {
+        return Err(RedirectReason::RequestUri);
+    }
+    if params.get("registration").is_some() {
+        return Err(RedirectReason::Registration);
+    }
+    let response_type = params.get("response_type").ok_or(RedirectReason::MissingResponseType)?;
+    if !RESPONSE_TYPES.contains(&response_type) {
+        return Err(RedirectReason::ResponseType);
+    }
+    match params.get("response_mode") {
+        Some(mode) if !RESPONSE_MODES.contains(&mode) => Err(RedirectReason::ResponseMode),
+        _ => Ok(()),
+    }
+}
+
+fn named_resources<'a>(
+    params: &Params,
+    client: &Client,
+    resources: &'a Resources,
+) -> Result<Vec<&'a Resource>, RedirectReason> {
+    let mut wanted: Vec<&Resource> = Vec::new();
+    for presented in params.all("resource") {
+        let resource = resources.find(presented, client).map_err(|_| RedirectReason::Resource)?;
+        if wanted.iter().all(|known| known.uri != resource.uri) {
+            wanted.push(resource);
+        }
+        if wanted.len() > MOST_RESOURCES {
+            return Err(RedirectReason::TooLarge);
+        }
+    }
+    Ok(wanted)
+}
+
+/// The part of the requested scope that we grant; what we do not know is dropped, never fatal (OpenID Connect Core
+/// §3.1.2.1). Nothing requested, or nothing known, means the default of the resources, or `openid` without one.
+fn granted_scope(requested: Option<&str>, client: &Client, resources: &[&Resource]) -> Scope {
+    let known = |token: &ScopeToken| {
+        crate::claims::SCOPES.contains(&token.as_str())
+            || (token.as_str() == "offline_access" && client.may_use(GrantType::RefreshToken))
+            || resources.iter().any(|resource| resource.knows(token))
+    };
+    let granted = Scope::parse(requested.unwrap_or_default()).filter(known);
+    if !granted.is_empty() {
+        return granted;
+    }
+    let default: Scope = resources.iter().flat_map(|resource| &resource.default_scopes).cloned().collect();
+    if default.is_empty() { Scope::parse("openid") } else { default }
+}
+
+fn challenge(params: &Params) -> Result<Option<CodeChallenge>, RedirectReason> {
+    match (params.get("code_challenge"), params.get("code_challenge_method")) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(RedirectReason::Challenge),
+        (Some(challenge), Some("S256")) => {
+            CodeChallenge::parse(challenge).map(Some).ok_or(RedirectReason::Challenge)
+        }
+        (Some(_), _) => Err(RedirectReason::ChallengeMethod),
+    }
+}
+
+/// Judges `prompt` and `max_age` for people whom the network signs in: each authorization is a fresh authentication, so
+/// `prompt=none` and any positive `max_age` hold; what needs an answer from a person does not.
+fn check_prompt(params: &Params) -> Result<(), RedirectReason> {
+    let prompts: Vec<&str> = params.get("prompt").unwrap_or_default().split_ascii_whitespace().collect();
+    if prompts.contains(&"none") && prompts.len() > 1 {
+        return Err(RedirectReason::Prompt);
+    }
+    let max_age =
+        params.get("max_age").map(str::parse::<u64>).transpose().map_err(|_| RedirectReason::MaxAge)?;
+    if prompts.contains(&"login") || max_age == Some(0) {
+        return Err(RedirectReason::FreshLogin);
+    }
+    if prompts.contains(&"select_account") {
+        return Err(RedirectReason::SelectAccount);
+    }
+    Ok(())
+}
+
+/// Where and when an authorization takes place.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion<'a> {
+    /// The listener of the request.
+    pub listener: &'a Listener,
+    /// The address of the person's device.
+    pub address: IpAddr,
+    /// The moment, which is also `auth_time`: whois has just been asked.
+    pub now: UnixTime,
+}
+
+/// Issues the facts of a code to an identity, if the policy admits it to the client.
+///
+/// # Errors
+/// [`RedirectReason::Denied`], to be sent to the target.
+pub fn issue(
+    request: &AuthorizationRequest,
+    client: &Client,
+    identity: &Identity,
+    policy: &Policy,
+    occasion: Occasion<'_>,
+    fresh: FreshId,
+) -> Result<SealedCode, RedirectReason> {
+    policy.admit(client, identity).map_err(RedirectReason::Denied)?;
+    Ok(SealedCode {
+        grant: GrantId::new(&identity.subject, fresh),
+        client: request.client.clone(),
+        redirect_uri: RedirectDigest::of(request.target.redirect_uri()),
+        challenge: request.challenge,
+        nonce: request.nonce.clone(),
+        scope: request.scope.clone(),
+        resources: request.resources.iter().map(ResourceDigest::of).collect(),
+        subject: identity.subject.clone(),
+        device: identity.device.id.clone(),
+        address: occasion.address,
+        listener: occasion.listener.clone(),
+        auth_time: occasion.now,
+        issued_at: occasion.now,
+        expires_at: occasion.now.after(CODE_LIFETIME),
+    })
+}
+
+/// What a failed sealing of a code means for the request.
+pub const fn seal_reason(error: SealError) -> RedirectReason {
+    match error {
+        SealError::TooLong => RedirectReason::TooLarge,
+        SealError::Form | SealError::UnknownKey | SealError::Broken | SealError::NoKey => {
+            RedirectReason::Broken
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::client::ClientSpec;
+    use crate::client::tests::{confidential, public};
+    use crate::jose::Algorithm;
+    use crate::policy::{Access, Denied, tests::alice};
+    use crate::uri::Issuer;
+
+    pub(crate) fn resources() -> Resources {
+        let scopes = || Scope::parse("read write").iter().cloned().collect::<Vec<_>>();
+        let resource = |uri: &str, clients: &str| Resource {
+            uri: ResourceIndicator::parse(uri).unwrap(),
+            scopes: scopes(),
+            default_scopes: Scope::parse("read").iter().cloned().collect(),
+            clients: vec![clients.to_owned()],
+            alg: Algorithm::Es256,
+        };
+        Resources::new(vec![resource("https://mcp.test/mcp", "*"), resource("https://other.test", "gitea")])
+    }
+
+    const CHALLENGE: &str =
+        "code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256";
+
+    fn validate(spec: ClientSpec, query: &str) -> Result<AuthorizationRequest, RedirectReason> {
+        let client = Client::new(spec, UnixTime::default()).unwrap();
+        let redirect = client.redirect_uris()[0].to_string();
+        let params = Params::parse(format!("redirect_uri={redirect}&{query}").as_bytes()).unwrap();
+        let issuer = Issuer::parse("https://idp.tail.test").unwrap();
+        let target = RedirectTarget::prove(&params, Some(&client), &issuer).unwrap();
+        AuthorizationRequest::validate(&params, &client, target, &resources())
+    }
+
+    fn with_challenge(query: &str) -> Result<AuthorizationRequest, RedirectReason> {
+        validate(public(), &format!("response_type=code&{CHALLENGE}&{query}"))
+    }
+
+    #[test]
+    fn what_is_not_served_is_refused_by_name() {
+        use RedirectReason as R;
+        for (query, reason) in [
+            ("", R::MissingResponseType),
+            ("response_type=token", R::ResponseType),
+            ("response_type=code+id_token", R::ResponseType),
+            ("response_type=code&response_mode=fragment", R::ResponseMode),
+            ("response_type=code&request=x", R::RequestObject),
+            ("response_type=code&request_uri=x", R::RequestUri),
+            ("response_type=code&registration=x", R::Registration),
+        ] {
+            assert_eq!(validate(public(), query).unwrap_err(), reason, "{query}");
+        }
+    }
+
+    /// A4: challenge, verifier, method; public clients always, confidential ones by their rule.
+    #[test]
+    fn pkce_by_client() {
+        use RedirectReason as R;
+        let code = |rest: &str| format!("response_type=code&{rest}");
+        assert_eq!(validate(public(), &code("")).unwrap_err(), R::PkceRequired);
+        assert_eq!(validate(public(), &code("nonce=n")).unwrap_err(), R::PkceRequired);
+        let plain = "code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+        assert_eq!(validate(public(), &code(plain)).unwrap_err(), R::ChallengeMethod);
+        assert_eq!(
+            validate(public(), &code(&format!("{plain}&code_challenge_method=plain"))).unwrap_err(),
+            R::ChallengeMethod
+        );
+        assert_eq!(
+            validate(public(), &code("code_challenge=short&code_challenge_method=S256")).unwrap_err(),
+            R::Challenge
+        );
+        assert_eq!(validate(public(), &code("code_challenge_method=S256")).unwrap_err(), R::Challenge);
+        assert!(validate(public(), &code(CHALLENGE)).is_ok());
+        assert_eq!(validate(confidential(), &code("")).unwrap_err(), R::PkceOrNonce);
+        assert!(validate(confidential(), &code("nonce=n")).is_ok());
+        assert_eq!(validate(confidential(), &code("scope=email&nonce=n")).unwrap_err(), R::PkceOrNonce);
+        assert!(validate(confidential(), &code(CHALLENGE)).is_ok());
+        let optional = ClientSpec { pkce: PkceRule::Optional, ..confidential() };
+        assert!(validate(optional, &code("")).is_ok());
+        let required = ClientSpec { pkce: PkceRule::Required, ..confidential() };
+        assert_eq!(validate(required, &code("nonce=n")).unwrap_err(), R::PkceRequired);
+    }
+
+    #[test]
+    fn scopes_that_we_do_not_grant_are_dropped() {
+        let scope = |query: &str| with_challenge(query).unwrap().scope().to_string();
+        assert_eq!(scope(""), "openid");
+        assert_eq!(scope("scope=foo"), "openid");
+        assert_eq!(scope("scope=openid+foo+email+offline_access"), "openid email offline_access");
+        assert_eq!(scope("scope=openid+read"), "openid");
+        assert_eq!(scope("scope=openid+read&resource=https://mcp.test/mcp"), "openid read");
+        assert_eq!(scope("resource=https://mcp.test/mcp/"), "read");
+        let no_refresh = ClientSpec { grant_types: vec![GrantType::AuthorizationCode], ..public() };
+        let query = format!("response_type=code&{CHALLENGE}&scope=openid+offline_access");
+        assert_eq!(validate(no_refresh, &query).unwrap().scope().to_string(), "openid");
+    }
+
+    #[test]
+    fn resources_are_known_and_open_to_the_client() {
+        use RedirectReason as R;
+        let granted = with_challenge("resource=https://mcp.test/mcp/&resource=https://MCP.test/mcp").unwrap();
+        assert_eq!(
+            granted.resources.iter().map(ResourceIndicator::as_str).collect::<Vec<_>>(),
+            ["https://mcp.test/mcp"]
+        );
+        for unknown in [
+            "resource=https://unknown.test",
+            "resource=https://other.test",
+            "resource=mcp",
+            "resource=https://mcp.test/mcp%23x",
+        ] {
+            assert_eq!(with_challenge(unknown).unwrap_err(), R::Resource, "{unknown}");
+        }
+    }
+
+    /// A46, as far as there is no page yet: no silent success where a person was asked for.
+    #[test]
+    fn prompts_that_need_a_person_are_refused() {
+        use RedirectReason as R;
+        for (query, reason) in [
+            ("prompt=login", R::FreshLogin),
+            ("prompt=consent+login", R::FreshLogin),
+            ("max_age=0", R::FreshLogin),
+            ("prompt=none&max_age=0", R::FreshLogin),
+            ("prompt=none+login", R::Prompt),
+            ("prompt=select_account", R::SelectAccount),
+            ("max_age=-1", R::MaxAge),
+            ("max_age=x", R::MaxAge),
+        ] {
+            assert_eq!(with_challenge(query).unwrap_err(), reason, "{query}");
+        }
+        for fine in [
+            "prompt=none",
+            "prompt=consent",
+            "max_age=1",
+            "prompt=none&max_age=10000",
+            "display=popup&ui_locales=de&extra=x",
+        ] {
+            assert!(with_challenge(fine).is_ok(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn nonces_are_bounded() {
+        let nonce = |length: usize| with_challenge(&format!("nonce={}", "n".repeat(length)));
+        assert!(nonce(512).is_ok());
+        assert_eq!(nonce(513).unwrap_err(), RedirectReason::Nonce);
+    }
+
+    #[test]
+    fn a_code_holds_who_where_and_when() {
+        let client = Client::new(public(), UnixTime::default()).unwrap();
+        let request = with_challenge("nonce=n&scope=openid").unwrap();
+        let occasion = Occasion {
+            listener: &Listener::host(),
+            address: "100.64.0.2".parse().unwrap(),
+            now: UnixTime::from_secs(1_000),
+        };
+        let issue_to = |policy: &Policy, client: &Client| {
+            issue(&request, client, &alice(), policy, occasion, FreshId::from_bytes([1; 16]))
+        };
+        let code = issue_to(&Policy::default(), &client).unwrap();
+        assert_eq!((code.auth_time.as_secs(), code.expires_at.as_secs()), (1_000, 1_060));
+        assert_eq!((code.subject.as_str(), code.device.as_str()), ("userid:1001", "nALICE"));
+        let nobody = ClientSpec { allow: Some(Access::default()), ..public() };
+        let nobody = Client::new(nobody, UnixTime::default()).unwrap();
+        let denied = issue_to(&Policy::default(), &nobody).unwrap_err();
+        assert_eq!(
+            (denied, denied.code().as_str()),
+            (RedirectReason::Denied(Denied::NotAllowed), "access_denied")
+        );
+    }
+
+    /// No quote or backslash may stand in `error_description` (RFC 6749 §4.1.2.1).
+    #[test]
+    fn descriptions_are_plain() {
+        let reasons = [
+            RedirectReason::RequestObject,
+            RedirectReason::PkceOrNonce,
+            RedirectReason::Resource,
+            RedirectReason::TooLarge,
+            RedirectReason::Denied(Denied::External),
+            RedirectReason::FreshLogin,
+            RedirectReason::Broken,
+        ];
+        for reason in reasons {
+            assert!(
+                reason.to_string().bytes().all(|b| matches!(b, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e)),
+                "{reason}"
+            );
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Why an authorization request is refused: on a page, or by a redirect to a proven target.
+
+use crate::error::ErrorCode;
+use crate::id::IdError;
+use crate::params::ParamsError;
+use crate::policy::Denied;
+use crate::resource::UnknownResource;
+
+/// Why a request goes no further and must not be redirected (RFC 6749 §4.1.2.1): shown to the person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectError {
+    /// The parameters themselves are unusable.
+    #[error("{0}")]
+    Params(#[from] ParamsError),
+    /// No `client_id`.
+    #[error("the request names no application (client_id is missing)")]
+    MissingClient,
+    /// `client_id` is no client id.
+    #[error("the application's client_id {0}")]
+    ClientId(#[from] IdError),
+    /// No such client, or it is switched off.
+    #[error("this application is not registered here")]
+    UnknownClient,
+    /// No `redirect_uri`.
+    #[error("the request does not say where to return to (redirect_uri is missing)")]
+    MissingRedirect,
+    /// A redirect URI that is not registered.
+    #[error("the return address (redirect_uri) is not one of those registered for this application")]
+    UnregisteredRedirect,
+}
+
+/// Why a request was refused although its target is proven: sent there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectReason {
+    /// `request` (OpenID Connect Core §6.1).
+    #[error("request objects are not supported")]
+    RequestObject,
+    /// `request_uri` (OpenID Connect Core §6.2).
+    #[error("request objects by reference are not supported")]
+    RequestUri,
+    /// `registration` (OpenID Connect Core §7.2.1).
+    #[error("registration inside a request is not supported")]
+    Registration,
+    /// No `response_type`.
+    #[error("response_type is missing")]
+    MissingResponseType,
+    /// A response type other than `code`.
+    #[error("only response_type=code is supported")]
+    ResponseType,
+    /// A response mode that we do not serve.
+    #[error("this response_mode is not supported")]
+    ResponseMode,
+    /// A challenge whose method is not S256; a missing method means `plain` (RFC 7636 §4.3).
+    #[error("code_challenge_method must be S256")]
+    ChallengeMethod,
+    /// A challenge that is no S256 challenge, or a method without one.
+    #[error("code_challenge must be 43 characters of base64url")]
+    Challenge,
+    /// PKCE is missing.
+    #[error("code_challenge is required (PKCE with S256)")]
+    PkceRequired,
+    /// Neither PKCE nor `nonce`.
+    #[error("send code_challenge (PKCE with S256), or scope openid with a nonce")]
+    PkceOrNonce,
+    /// `nonce` is longer than 512 bytes.
+    #[error("nonce is longer than 512 bytes")]
+    Nonce,
+    /// `prompt` contradicts itself.
+    #[error("prompt=none cannot be combined with other values")]
+    Prompt,
+    /// `max_age` is no number.
+    #[error("max_age must be a number of seconds")]
+    MaxAge,
+    /// `prompt=login` or `max_age=0`: only a page can ask the person.
+    #[error("a fresh sign-in cannot be asked for: the network signs people in")]
+    FreshLogin,
+    /// `prompt=select_account`.
+    #[error("the account cannot be chosen: it is the one of the network")]
+    SelectAccount,
+    /// A resource that is unknown, or not for this client.
+    #[error("{}", UnknownResource)]
+    Resource,
+    /// The request is too large for a code.
+    #[error("the request is too large: shorten nonce, scope or resource")]
+    TooLarge,
+    /// The policy says no.
+    #[error("{0}")]
+    Denied(Denied),
+    /// The device may not sign anybody in; the text says why.
+    #[error("{0}")]
+    Device(&'static str),
+    /// tailscaled does not answer, or we are going down.
+    #[error("sign-in is not possible right now, try again in a moment")]
+    Unavailable,
+    /// Our own fault.
+    #[error("an error on our side; the log of tsidecar has more")]
+    Broken,
+}
+
+impl RedirectReason {
+    /// The code sent to the client. One arm per reason, no wildcard.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::RequestObject => ErrorCode::RequestNotSupported,
+            Self::RequestUri => ErrorCode::RequestUriNotSupported,
+            Self::Registration => ErrorCode::RegistrationNotSupported,
+            Self::ResponseType => ErrorCode::UnsupportedResponseType,
+            Self::MissingResponseType
+            | Self::ResponseMode
+            | Self::ChallengeMethod
+            | Self::Challenge
+            | Self::PkceRequired
+            | Self::PkceOrNonce
+            | Self::Nonce
+            | Self::Prompt
+            | Self::MaxAge
+            | Self::TooLarge => ErrorCode::InvalidRequest,
+            Self::FreshLogin => ErrorCode::LoginRequired,
+            Self::SelectAccount => ErrorCode::AccountSelectionRequired,
+            Self::Resource => ErrorCode::InvalidTarget,
+            Self::Denied(_) | Self::Device(_) => ErrorCode::AccessDenied,
+            Self::Unavailable => ErrorCode::TemporarilyUnavailable,
+            Self::Broken => ErrorCode::ServerError,
+        }
+    }
+}
