@@ -4,3 +4,5 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod entropy;
+pub mod identity;
+pub mod peer;

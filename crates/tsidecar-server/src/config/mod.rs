@@ -82,6 +82,8 @@ pub struct ListenConfig {
     pub allow_unsafe_path: bool,
     /// The uid that tailscaled runs under; never 65534.
     pub tailscaled_uid: u32,
+    /// The uid that may use the admin and ops sockets; never 65534.
+    pub admin_uid: u32,
     /// `[[listen.service]]`.
     pub services: Vec<ServiceListener>,
     /// `[[listen.proxy]]`.
@@ -224,6 +226,7 @@ impl Default for Config {
                 tailscale_ssh: TailscaleSsh::Refuse,
                 allow_unsafe_path: false,
                 tailscaled_uid: 0,
+                admin_uid: 0,
                 services: Vec::new(),
                 proxies: Vec::new(),
             },
