@@ -292,3 +292,74 @@ const fn width(address: IpAddr) -> u8 {
         IpAddr::V6(_) => 128,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn prefixes_are_read_and_written() {
+        for text in ["100.64.0.2/32", "0.0.0.0/0", "::/0", "fd7a:115c:a1e0::2/128", "10.1.2.3/8"] {
+            assert_eq!(prefix(text).to_string(), text);
+        }
+        assert!(prefix("100.64.0.2/32").is_single() && prefix("::1/128").is_single());
+        assert!(!prefix("100.64.0.2/31").is_single() && !prefix("::1/32").is_single());
+        for bad in [
+            "",
+            "/",
+            "100.64.0.2",
+            "100.64.0.2/",
+            "100.64.0.2/33",
+            "::/129",
+            "::/-1",
+            "::/256",
+            "x/1",
+            "::1%lo/128",
+        ] {
+            assert!(bad.parse::<Prefix>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prefixes_contain_addresses() {
+        let cases = [
+            ("0.0.0.0/0", "255.255.255.255", true),
+            ("0.0.0.0/0", "::", false),
+            ("::/0", "ffff::", true),
+            ("::/0", "0.0.0.0", false),
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("128.0.0.0/1", "127.255.255.255", false),
+            ("100.64.0.2/32", "100.64.0.2", true),
+            ("100.64.0.2/32", "100.64.0.3", false),
+            ("fd7a::/16", "fd7a:1::", true),
+            ("fd7a::/16", "fd7b::", false),
+            ("::2/128", "::2", true),
+            ("::2/128", "::3", false),
+        ];
+        for (range, address, inside) in cases {
+            assert_eq!(prefix(range).contains(address.parse().unwrap()), inside, "{range} {address}");
+        }
+    }
+
+    #[test]
+    fn routers_allow_more_than_their_addresses() {
+        let node = |addresses: &[&str], allowed: &[&str]| Node {
+            addresses: addresses.iter().map(|text| prefix(text)).collect(),
+            allowed_ips: allowed.iter().map(|text| prefix(text)).collect(),
+            ..Node::default()
+        };
+        let own = ["100.64.0.2/32", "fd7a::2/128"];
+        for allowed in [&[][..], &own, &own[1..]] {
+            assert!(!node(&own, allowed).routes_for_others(), "{allowed:?}");
+        }
+        for route in ["100.64.0.3/32", "100.64.0.2/31", "100.64.0.0/24", "0.0.0.0/0", "fd7a::/64", "::/0"] {
+            assert!(node(&own, &[own[0], route]).routes_for_others(), "{route}");
+        }
+        assert!(node(&[], &own).routes_for_others(), "a node without addresses routes whatever it may send");
+    }
+}

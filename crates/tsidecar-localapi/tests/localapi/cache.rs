@@ -12,9 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tsidecar_localapi::{
-    CacheLimits, Destination, Error, Limits, NodeId, ServiceName, Stage, WhoIs, WhoisCache,
-};
+use tsidecar_localapi::{CacheLimits, Destination, Error, NodeId, ServiceName, Stage, WhoIs, WhoisCache};
 
 use crate::{
     client::{WHOIS, peer},
@@ -310,10 +308,10 @@ async fn tailscaled_gets_a_few_questions_at_once() {
 async fn waiting_for_a_turn_has_a_deadline() {
     let mut daemon = Daemon::start_closed(counting());
     let limits = CacheLimits { concurrency: 1, ..CacheLimits::default() };
-    let deadline = Limits { answer: Duration::from_millis(100), ..Limits::default() };
-    let cache = WhoisCache::new(daemon.client().with_limits(deadline), limits);
+    let cache = WhoisCache::new(daemon.client(), limits);
     let (first, second) = (ask(&cache, address(1)).await, ask(&cache, address(2)).await);
     daemon.arrivals.recv().await.unwrap();
+    pass(Duration::from_secs(2)).await;
     let error = second.await.unwrap_err();
     assert!(matches!(error, Error::Timeout { stage: Stage::Turn | Stage::Answer, .. }), "{error:?}");
     let error = first.await.unwrap_err();
@@ -370,5 +368,37 @@ async fn a_cache_without_room_still_answers() {
         let cache = WhoisCache::new(daemon.client(), limits);
         let first = id(Box::pin(cache.whois(peer(), Destination::Host))).await;
         assert_ne!(id(Box::pin(cache.whois(peer(), Destination::Host))).await, first);
+    }
+}
+
+/// A change, its invalidation, and then a question: never may the answer be older than the change, whatever others ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_sees_what_was_before_an_invalidation() {
+    let version = Arc::new(AtomicI64::new(1));
+    let told = Arc::clone(&version);
+    let daemon = Daemon::start(move |_| {
+        let version = told.load(Ordering::SeqCst);
+        Reply::ok(format!(r#"{{"Node":{{"ID":{version}}},"UserProfile":{{"ID":3301}}}}"#))
+    });
+    let cache = cache(&daemon);
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8 {
+        let (cache, version) = (cache.clone(), Arc::clone(&version));
+        tasks.spawn(async move {
+            for round in 0..200 {
+                let since = if (task + round) % 4 == 0 {
+                    let since = version.fetch_add(1, Ordering::SeqCst) + 1;
+                    cache.invalidate_address(peer());
+                    since
+                } else {
+                    0
+                };
+                let seen = cache.whois(peer(), Destination::Host).await.unwrap().unwrap().node.id;
+                assert!(seen.0 >= since, "saw {seen} after {since}");
+            }
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
     }
 }

@@ -17,15 +17,14 @@ pub(crate) fn peer() -> IpAddr {
     "100.64.0.2".parse().unwrap()
 }
 
-fn short(client: Client) -> Client {
-    let limits = Limits {
-        connect: Duration::from_millis(30),
-        answer: Duration::from_millis(60),
-        whois_bytes: 1000,
-        status_bytes: 1000,
-        config_bytes: 1000,
-        line_bytes: 1000,
-    };
+/// With a deadline that a test can wait for.
+fn hasty(client: Client) -> Client {
+    client.with_limits(Limits { answer: Duration::from_millis(60), ..Limits::default() })
+}
+
+/// With a bound of 1,000 bytes on everything.
+fn narrow(client: Client) -> Client {
+    let limits = Limits { whois_bytes: 1000, status_bytes: 1000, config_bytes: 1000, ..Limits::default() };
     client.with_limits(limits)
 }
 
@@ -273,9 +272,9 @@ async fn answers_have_a_bound() {
     let at_most =
         |extra: usize| move |_: &_| Reply::ok(format!("{WHOIS}{}", " ".repeat(1000 - WHOIS.len() + extra)));
     let daemon = Daemon::start(at_most(0));
-    assert!(short(daemon.client()).whois(peer(), Destination::Host).await.unwrap().is_some());
+    assert!(narrow(daemon.client()).whois(peer(), Destination::Host).await.unwrap().is_some());
     let daemon = Daemon::start(at_most(1));
-    let client = short(daemon.client());
+    let client = narrow(daemon.client());
     for error in [
         client.whois(peer(), Destination::Host).await.unwrap_err(),
         client.status().await.unwrap_err(),
@@ -331,7 +330,7 @@ async fn answers_that_make_no_sense_are_malformed() {
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_a_timeout() {
     let daemon = Daemon::start_closed(|_| Reply::ok(WHOIS));
-    let client = short(daemon.client());
+    let client = hasty(daemon.client());
     for error in [
         client.whois(peer(), Destination::Host).await.unwrap_err(),
         client.status().await.unwrap_err(),
@@ -353,7 +352,7 @@ async fn an_answer_that_stops_in_the_middle_is_a_timeout() {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{").await.unwrap();
         read_head(&mut stream).await;
     });
-    let client = short(Client::new(raw(folder.path(), vec![stall])));
+    let client = hasty(Client::new(raw(folder.path(), vec![stall])));
     let error = client.status().await.unwrap_err();
     assert!(matches!(error, Error::Timeout { stage: Stage::Answer, .. }), "{error:?}");
 }
@@ -387,7 +386,9 @@ fn full_queue(folder: &TempDir) -> (std::path::PathBuf, StdListener, Vec<rustix:
 async fn a_full_queue_is_a_timeout_of_its_own() {
     let folder = TempDir::new().unwrap();
     let (path, _listener, _waiting) = full_queue(&folder);
-    let client = short(Client::new(path));
+    let limits =
+        Limits { connect: Duration::from_millis(20), answer: Duration::from_mins(1), ..Limits::default() };
+    let client = Client::new(path).with_limits(limits);
     for error in [client.status().await.unwrap_err(), client.daemon_pid().await.unwrap_err()] {
         assert!(matches!(error, Error::Timeout { stage: Stage::Connect, .. }), "{error:?}");
     }

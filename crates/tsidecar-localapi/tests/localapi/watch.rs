@@ -150,6 +150,17 @@ async fn lines_may_be_cut_and_joined_anywhere() {
 }
 
 #[tokio::test]
+async fn short_lines_may_follow_half_a_long_one() {
+    let mut bus = Bus::open(End::Proper, Limits::default()).await;
+    bus.chunk("{\"PeersRemoved\":[1],\"Version\":\"long");
+    assert!(is_silent(&mut bus.watch).await);
+    bus.chunk("\"}\n{}\n{\"State\":6}\n");
+    assert_eq!(bus.next().await.peers_removed, [NodeId(1)]);
+    assert_eq!(bus.next().await, Notify::default());
+    assert_eq!(bus.next().await.state, Some(BackendState::Running));
+}
+
+#[tokio::test]
 async fn half_a_line_survives_a_cancelled_call() {
     let mut bus = Bus::open(End::Proper, Limits::default()).await;
     bus.chunk("{\"PeersRemoved\":[1]}\n{\"PeersRem");
