@@ -6,3 +6,4 @@ pub mod demo;
 pub mod entropy;
 pub mod identity;
 pub mod peer;
+pub mod store;

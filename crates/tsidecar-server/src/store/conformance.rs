@@ -1,0 +1,296 @@
+//! One suite for every store: each verb, what is not found, what is there already, and races from many threads.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use tsidecar_oauth::client::{AuthMethod, ClientSpec};
+use tsidecar_oauth::fresh::FreshId;
+use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, Place};
+use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+use tsidecar_oauth::scope::Scope;
+use tsidecar_oauth::seal::CodeEpoch;
+use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
+use tsidecar_oauth::time::{Lifetime, UnixTime};
+
+use super::{DiskOptions, DiskStore, MemoryStore, Store, StoreError, StoredClient};
+
+/// A second of the suite's own clock.
+pub(super) fn at(seconds: u64) -> UnixTime {
+    UnixTime::from_secs(seconds)
+}
+
+fn generation(number: u32) -> Generation {
+    Generation::from_number(number)
+}
+
+/// A grant of alice, redeemed at second 1,000, idle for 500 s, ending at 10,000; `number` makes the id.
+pub(super) fn grant(number: u8) -> Grant {
+    let subject = Subject::user(1001);
+    let device = DeviceId::parse("nALICE").unwrap();
+    let facts = GrantFacts {
+        client: ClientId::parse("cli").unwrap(),
+        subject: subject.clone(),
+        device: device.clone(),
+        address: "100.64.0.2".parse().unwrap(),
+        listener: Listener::host(),
+        scope: Scope::parse("openid profile"),
+        resources: Vec::new(),
+        auth_time: at(990),
+        issued_at: at(990),
+        method: AuthMethod::None,
+        place: Some(Place::Device(device)),
+        expires_at: at(10_000),
+        idle: Some(Lifetime::from_secs(500)),
+    };
+    Grant::new(GrantId::new(&subject, FreshId::from_bytes([number; 16])), facts, at(1_000))
+}
+
+pub(super) fn client(id: &str) -> StoredClient {
+    let spec = ClientSpec {
+        id: id.to_owned(),
+        name: "A client".to_owned(),
+        public: true,
+        redirect_uris: vec!["https://app.example/cb".to_owned()],
+        ..ClientSpec::default()
+    };
+    StoredClient { id: ClientId::parse(id).unwrap(), spec: Some(spec), not_before: at(0), changed_at: at(5) }
+}
+
+fn on_memory(check: impl Fn(&Arc<dyn Store>)) {
+    check(&(Arc::new(MemoryStore::new()) as Arc<dyn Store>));
+}
+
+fn on_disk(check: impl Fn(&Arc<dyn Store>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path(), DiskOptions::default()).unwrap();
+    check(&(Arc::new(store) as Arc<dyn Store>));
+}
+
+macro_rules! suite {
+    ($($check:ident),* $(,)?) => {
+        mod memory {
+            $(#[test] fn $check() { super::on_memory(super::$check); })*
+        }
+        mod disk {
+            $(#[test] fn $check() { super::on_disk(super::$check); })*
+        }
+    };
+}
+
+suite! {
+    a_grant_is_found_as_it_was_redeemed,
+    a_replayed_code_revokes_its_grant,
+    a_burned_code_cannot_be_redeemed,
+    refreshes_form_a_chain,
+    unknown_grants_are_unknown,
+    a_generation_ahead_of_the_store_revokes,
+    revoking_tells_whether_the_grant_was_live,
+    only_what_nothing_refers_to_is_forgotten,
+    grants_come_in_pages,
+    clients_are_written_replaced_and_removed,
+    what_a_removal_ended_stays_ended,
+    a_client_that_fits_no_record_is_refused,
+    a_clock_that_went_back_starts_an_epoch,
+    a_closed_store_refuses_changes_and_reads_on,
+    parallel_redemptions_have_one_winner,
+    parallel_refreshes_have_one_winner,
+    a_ping_is_answered,
+}
+
+fn a_grant_is_found_as_it_was_redeemed(store: &Arc<dyn Store>) {
+    let draft = grant(1);
+    assert_eq!(store.grant(draft.id()).unwrap(), None);
+    assert_eq!(store.redeem(draft.clone(), at(1_000)).wait().unwrap(), Redeemed::New);
+    assert_eq!(store.grant(draft.id()).unwrap(), Some(draft));
+}
+
+fn a_replayed_code_revokes_its_grant(store: &Arc<dyn Store>) {
+    let draft = grant(1);
+    assert_eq!(store.redeem(draft.clone(), at(1_000)).wait().unwrap(), Redeemed::New);
+    assert_eq!(store.redeem(draft.clone(), at(1_001)).wait().unwrap(), Redeemed::Replayed);
+    assert_eq!(store.redeem(draft.clone(), at(1_002)).wait().unwrap(), Redeemed::Replayed);
+    assert_eq!(store.grant(draft.id()).unwrap().unwrap().state().revoked_at, Some(at(1_001)));
+    assert_eq!(store.rotate(draft.id(), generation(0), at(1_003)).wait().unwrap(), Rotated::Revoked);
+}
+
+fn a_burned_code_cannot_be_redeemed(store: &Arc<dyn Store>) {
+    let (unused, used) = (grant(1), grant(2));
+    assert_eq!(store.burn(unused.clone(), at(1_000)).wait().unwrap(), Burned::Unused);
+    assert_eq!(store.redeem(unused.clone(), at(1_001)).wait().unwrap(), Redeemed::Replayed);
+    assert_eq!(store.redeem(used.clone(), at(1_000)).wait().unwrap(), Redeemed::New);
+    assert_eq!(store.burn(used.clone(), at(1_001)).wait().unwrap(), Burned::Used);
+    for id in [unused.id(), used.id()] {
+        assert!(store.grant(id).unwrap().unwrap().is_revoked());
+    }
+}
+
+fn refreshes_form_a_chain(store: &Arc<dyn Store>) {
+    let id = grant(1).id();
+    let rotate = |shown, now| store.rotate(id, generation(shown), at(now)).wait().unwrap();
+    assert_eq!(store.redeem(grant(1), at(1_000)).wait().unwrap(), Redeemed::New);
+    assert_eq!(rotate(0, 1_100), Rotated::Rotated(generation(1)));
+    assert_eq!(rotate(0, 1_159), Rotated::Repeated(generation(1)));
+    assert_eq!(rotate(1, 1_200), Rotated::Rotated(generation(2)));
+    assert_eq!(store.grant(id).unwrap().unwrap().state().last_used, at(1_200));
+    assert_eq!(rotate(0, 1_201), Rotated::Reused);
+    assert_eq!(rotate(2, 1_202), Rotated::Revoked);
+    assert_eq!(store.redeem(grant(2), at(1_000)).wait().unwrap(), Redeemed::New);
+    assert_eq!(store.rotate(grant(2).id(), generation(0), at(1_500)).wait().unwrap(), Rotated::Expired);
+}
+
+fn unknown_grants_are_unknown(store: &Arc<dyn Store>) {
+    let id = grant(1).id();
+    assert_eq!(store.grant(id).unwrap(), None);
+    assert_eq!(store.rotate(id, generation(0), at(1_000)).wait().unwrap(), Rotated::Unknown);
+    assert!(!store.revoke_grant(id, at(1_000)).wait().unwrap());
+    assert_eq!(store.forget(vec![id], at(1_000)).wait().unwrap(), 0);
+    assert!(!store.remove_client(&ClientId::parse("nobody").unwrap(), at(1)).wait().unwrap());
+    assert!(store.clients().unwrap().is_empty());
+}
+
+fn a_generation_ahead_of_the_store_revokes(store: &Arc<dyn Store>) {
+    assert_eq!(store.redeem(grant(1), at(1_000)).wait().unwrap(), Redeemed::New);
+    assert_eq!(store.rotate(grant(1).id(), generation(1), at(1_001)).wait().unwrap(), Rotated::Ahead);
+    assert_eq!(store.rotate(grant(1).id(), generation(0), at(1_002)).wait().unwrap(), Rotated::Revoked);
+}
+
+fn revoking_tells_whether_the_grant_was_live(store: &Arc<dyn Store>) {
+    assert_eq!(store.redeem(grant(1), at(1_000)).wait().unwrap(), Redeemed::New);
+    assert!(store.revoke_grant(grant(1).id(), at(1_001)).wait().unwrap());
+    assert!(!store.revoke_grant(grant(1).id(), at(1_002)).wait().unwrap());
+    assert_eq!(store.grant(grant(1).id()).unwrap().unwrap().state().revoked_at, Some(at(1_001)));
+}
+
+fn only_what_nothing_refers_to_is_forgotten(store: &Arc<dyn Store>) {
+    let (live, dead) = (grant(1), grant(2));
+    assert_eq!(store.redeem(live.clone(), at(1_000)).wait().unwrap(), Redeemed::New);
+    assert_eq!(store.redeem(dead.clone(), at(1_000)).wait().unwrap(), Redeemed::New);
+    assert!(store.revoke_grant(dead.id(), at(1_000)).wait().unwrap());
+    let forgotten_at = store.grant(dead.id()).unwrap().unwrap().forget_at();
+    // The live one is used in the meantime: what the sweep saw of it is stale, what the committer sees is not.
+    assert_eq!(
+        store.rotate(live.id(), generation(0), at(1_400)).wait().unwrap(),
+        Rotated::Rotated(generation(1))
+    );
+    let both = vec![live.id(), dead.id()];
+    let just_before = forgotten_at.before(Lifetime::from_secs(1));
+    assert_eq!(store.forget(both.clone(), just_before).wait().unwrap(), 0);
+    assert_eq!(store.forget(both, forgotten_at).wait().unwrap(), 1);
+    assert!(store.grant(live.id()).unwrap().is_some());
+    assert_eq!(store.grant(dead.id()).unwrap(), None);
+}
+
+fn grants_come_in_pages(store: &Arc<dyn Store>) {
+    for number in 0..10 {
+        assert_eq!(store.redeem(grant(number), at(1_000)).wait().unwrap(), Redeemed::New);
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.grants_after(after, 4).unwrap();
+        assert!(page.unreadable.is_empty() && page.grants.len() <= 4);
+        seen.extend(page.grants);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..10).map(grant).collect::<Vec<_>>());
+}
+
+fn clients_are_written_replaced_and_removed(store: &Arc<dyn Store>) {
+    store.put_client(client("one")).wait().unwrap();
+    store.put_client(client("two")).wait().unwrap();
+    let mut renamed = client("one");
+    renamed.spec.as_mut().unwrap().name = "Another name".to_owned();
+    store.put_client(renamed).wait().unwrap();
+    assert!(store.remove_client(&client("two").id, at(70)).wait().unwrap());
+    assert!(!store.remove_client(&client("two").id, at(80)).wait().unwrap());
+    let clients = store.clients().unwrap();
+    let seen: Vec<_> = clients
+        .iter()
+        .map(|c| (c.id.as_str(), c.spec.as_ref().map(|s| s.name.as_str()), c.not_before, c.changed_at))
+        .collect();
+    assert_eq!(seen, [("one", Some("Another name"), at(0), at(5)), ("two", None, at(70), at(70))]);
+}
+
+fn what_a_removal_ended_stays_ended(store: &Arc<dyn Store>) {
+    store.put_client(client("one")).wait().unwrap();
+    assert!(store.remove_client(&client("one").id, at(70)).wait().unwrap());
+    store.put_client(client("one")).wait().unwrap();
+    let clients = store.clients().unwrap();
+    assert_eq!((clients.len(), clients[0].not_before, clients[0].spec.is_some()), (1, at(70), true));
+}
+
+fn a_client_that_fits_no_record_is_refused(store: &Arc<dyn Store>) {
+    let mut large = client("large");
+    large.spec.as_mut().unwrap().redirect_uris =
+        (0..32).map(|n| format!("https://app.example/{n}/{}", "x".repeat(400))).collect();
+    let error = store.put_client(large).wait().unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { bytes } if bytes > 12_000), "{error}");
+    assert!(store.clients().unwrap().is_empty());
+}
+
+fn a_clock_that_went_back_starts_an_epoch(store: &Arc<dyn Store>) {
+    assert_eq!(store.begin_clock(at(100_000)).wait().unwrap(), CodeEpoch(0));
+    assert_eq!(store.redeem(grant(1), at(200_000)).wait().unwrap(), Redeemed::New);
+    assert_eq!(store.begin_clock(at(200_000 - 3_600)).wait().unwrap(), CodeEpoch(0));
+    assert_eq!(store.begin_clock(at(200_000 - 3_601)).wait().unwrap(), CodeEpoch(1));
+    assert_eq!(store.begin_clock(at(200_000 - 3_601)).wait().unwrap(), CodeEpoch(1));
+    assert_eq!(store.begin_clock(at(100_000)).wait().unwrap(), CodeEpoch(2));
+}
+
+fn a_closed_store_refuses_changes_and_reads_on(store: &Arc<dyn Store>) {
+    let queued = store.redeem(grant(1), at(1_000));
+    store.close();
+    assert_eq!(queued.wait().unwrap(), Redeemed::New);
+    assert!(matches!(store.redeem(grant(2), at(1_000)).wait(), Err(StoreError::Closed)));
+    assert!(matches!(store.ping().wait(), Err(StoreError::Closed)));
+    assert_eq!(store.grant(grant(1).id()).unwrap(), Some(grant(1)));
+    store.close();
+}
+
+/// Runs the same thing on 16 threads at once.
+fn race<T: Send + 'static>(
+    store: &Arc<dyn Store>,
+    run: impl Fn(&dyn Store) -> T + Clone + Send + 'static,
+) -> Vec<T> {
+    let barrier = Arc::new(Barrier::new(16));
+    let threads: Vec<_> = (0..16)
+        .map(|_| {
+            let (store, barrier, run) = (Arc::clone(store), Arc::clone(&barrier), run.clone());
+            thread::spawn(move || {
+                barrier.wait();
+                run(&*store)
+            })
+        })
+        .collect();
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+fn parallel_redemptions_have_one_winner(store: &Arc<dyn Store>) {
+    for number in 0..20 {
+        let outcomes = race(store, move |store| {
+            let _intent = store.intent();
+            store.redeem(grant(number), at(1_000)).wait().unwrap()
+        });
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Redeemed::New).count(), 1);
+        assert!(store.grant(grant(number).id()).unwrap().unwrap().is_revoked());
+    }
+}
+
+fn parallel_refreshes_have_one_winner(store: &Arc<dyn Store>) {
+    assert_eq!(store.redeem(grant(1), at(1_000)).wait().unwrap(), Redeemed::New);
+    for shown in 0..20 {
+        let outcomes = race(store, move |store| {
+            store.rotate(grant(1).id(), generation(shown), at(1_010)).wait().unwrap()
+        });
+        let next = generation(shown + 1);
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Rotated::Rotated(next)).count(), 1);
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Rotated::Repeated(next)).count(), 15);
+    }
+    assert_eq!(store.grant(grant(1).id()).unwrap().unwrap().state().generation, generation(20));
+}
+
+fn a_ping_is_answered(store: &Arc<dyn Store>) {
+    store.ping().wait().unwrap();
+}

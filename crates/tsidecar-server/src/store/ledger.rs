@@ -1,0 +1,242 @@
+//! The records as the committer sees them: typed, current, and remembering whether the batch wrote anything.
+//!
+//! Bytes come from a backend ([`Records`]); this file turns them into grants, clients and the clock's highest reading.
+//! Only whoever owns the one [`Ledger`] of a store writes.
+
+use std::io;
+use std::sync::Arc;
+
+use tsidecar_oauth::grant::Grant;
+use tsidecar_oauth::id::{ClientId, GrantId};
+use tsidecar_oauth::seal::CodeEpoch;
+use tsidecar_oauth::settle::Settled;
+use tsidecar_oauth::time::{Lifetime, UnixTime};
+
+use super::record::{self, Meta};
+use super::{StoreError, StoredClient};
+
+/// Below so much free space nothing is written: sled cannot even open on a full disk (design section 13).
+pub const LEAST_FREE_BYTES: u64 = 64 << 20;
+
+/// How far the stored highest time may lag behind the real one, which saves a write in most batches.
+const META_EVERY: Lifetime = Lifetime::from_minutes(1);
+
+/// How far a clock may be behind the highest time seen before outstanding codes die (design section 7).
+const CLOCK_TOLERANCE: Lifetime = Lifetime::from_minutes(60);
+
+/// The kinds of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Table {
+    /// Key: the grant id.
+    Grants,
+    /// Key: the client id.
+    Clients,
+    /// One record under [`record::META_KEY`].
+    Meta,
+}
+
+impl Table {
+    /// The name in error messages, and of the tree.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Grants => "grant",
+            Self::Clients => "client",
+            Self::Meta => "meta",
+        }
+    }
+}
+
+/// A key and its value.
+pub(super) type Entry = (Vec<u8>, Vec<u8>);
+
+/// Where bytes are kept. Reads may come from any thread at any time; writes only from the owner of the [`Ledger`].
+pub(super) trait Records: Send + Sync + 'static {
+    /// The value under a key.
+    fn read(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
+    /// At most `limit` entries whose keys are greater than `after`, in key order.
+    fn read_after(&self, table: Table, after: Option<&[u8]>, limit: usize) -> io::Result<Vec<Entry>>;
+    /// Puts a value under a key: visible to every later read, durable after the next [`flush_and_sync`](Self::flush_and_sync).
+    fn insert(&self, table: Table, key: &[u8], value: Vec<u8>) -> io::Result<()>;
+    /// Removes a key, with the same visibility and durability.
+    fn remove(&self, table: Table, key: &[u8]) -> io::Result<()>;
+    /// Makes every earlier write durable, or fails; after a failure the state on the disk is unknown.
+    fn flush_and_sync(&self) -> io::Result<()>;
+    /// Bytes that we may still write on the disk.
+    fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// Why a change did not go through.
+#[derive(Debug)]
+pub(super) enum ChangeError {
+    /// This one is refused, nothing was written by it; the others go on.
+    Refused(StoreError),
+    /// A write failed: nothing may be acknowledged any more.
+    Fatal(io::Error),
+}
+
+impl From<StoreError> for ChangeError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// The current records, and what the batch did to them so far.
+pub(super) struct Ledger {
+    records: Arc<dyn Records>,
+    /// As stored, except `highest`, which the stored record may follow by [`META_EVERY`].
+    meta: Meta,
+    stored_highest: UnixTime,
+    wrote: bool,
+    shortage: Option<u64>,
+}
+
+impl Ledger {
+    /// Reads what the ledger itself needs. A backend without a meta record is a new one.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] or [`StoreError::Io`] when the meta record cannot be read.
+    pub(super) fn open(records: Arc<dyn Records>) -> Result<Self, StoreError> {
+        let bytes = records.read(Table::Meta, record::META_KEY).map_err(StoreError::Io)?;
+        let meta = match bytes {
+            Some(bytes) => record::decode_meta(&bytes).map_err(|reason| corrupt(Table::Meta, reason))?,
+            None => Meta::default(),
+        };
+        Ok(Self { records, stored_highest: meta.highest, meta, wrote: false, shortage: None })
+    }
+
+    /// Begins a batch: measures the free space.
+    pub(super) fn begin(&mut self) {
+        self.shortage = match self.records.free_bytes() {
+            Ok(free) if free >= LEAST_FREE_BYTES => None,
+            Ok(free) => Some(free),
+            // The file system does not even say: writing to it would end the process, refusing does not.
+            Err(error) => {
+                tracing::error!(error = %error, "the free space of the state folder cannot be read");
+                Some(0)
+            }
+        };
+    }
+
+    /// Ends a batch: everything that was written is durable afterwards. Costs nothing when nothing was.
+    ///
+    /// # Errors
+    /// The error of a write or of the sync, after which nothing may be acknowledged.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        if !self.wrote {
+            return Ok(());
+        }
+        if self.meta.highest > self.stored_highest.after(META_EVERY) {
+            let bytes = record::encode_meta(self.meta).map_err(io::Error::other)?;
+            self.records.insert(Table::Meta, record::META_KEY, bytes)?;
+            self.stored_highest = self.meta.highest;
+        }
+        self.records.flush_and_sync()?;
+        self.wrote = false;
+        Ok(())
+    }
+
+    /// Takes note of the time of a change.
+    pub(super) fn saw(&mut self, now: UnixTime) {
+        self.meta.highest = self.meta.highest.max(now);
+    }
+
+    /// The current record of a grant.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub(super) fn grant(&self, id: GrantId) -> Result<Option<Grant>, StoreError> {
+        read_grant(&*self.records, id)
+    }
+
+    /// Settles a change of one grant on its current record and writes what that wants written.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the grant is unchanged then.
+    pub(super) fn settle<O>(
+        &mut self,
+        id: GrantId,
+        rule: impl FnOnce(Option<&Grant>) -> Settled<O>,
+    ) -> Result<O, ChangeError> {
+        let stored = self.grant(id)?;
+        let settled = rule(stored.as_ref());
+        if let Some(grant) = settled.write {
+            self.write(Table::Grants, id.as_bytes(), record::encode_grant(&grant)?)?;
+        }
+        Ok(settled.outcome)
+    }
+
+    /// Deletes a grant.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub(super) fn remove_grant(&mut self, id: GrantId) -> Result<(), ChangeError> {
+        self.refuse_when_full()?;
+        self.records.remove(Table::Grants, id.as_bytes()).map_err(ChangeError::Fatal)?;
+        self.wrote = true;
+        Ok(())
+    }
+
+    /// The current record of a client.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub(super) fn client(&self, id: &ClientId) -> Result<Option<StoredClient>, StoreError> {
+        let bytes = self.records.read(Table::Clients, id.as_str().as_bytes()).map_err(StoreError::Io)?;
+        bytes
+            .map(|bytes| record::decode_client(id.clone(), &bytes))
+            .transpose()
+            .map_err(|reason| corrupt(Table::Clients, reason))
+    }
+
+    /// Writes a client record.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub(super) fn write_client(&mut self, client: &StoredClient) -> Result<(), ChangeError> {
+        self.write(Table::Clients, client.id.as_str().as_bytes(), record::encode_client(client)?)
+    }
+
+    /// Compares the clock with the highest time seen; see [`Store::begin_clock`](super::Store::begin_clock).
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub(super) fn begin_clock(&mut self, now: UnixTime) -> Result<CodeEpoch, ChangeError> {
+        if now.after(CLOCK_TOLERANCE) >= self.meta.highest {
+            self.saw(now);
+            return Ok(self.meta.epoch);
+        }
+        // The highest time starts anew with the epoch: no code from before can be redeemed, so nothing rests on it.
+        let next = Meta { highest: now, epoch: CodeEpoch(self.meta.epoch.0.saturating_add(1)) };
+        self.write(Table::Meta, record::META_KEY, record::encode_meta(next)?)?;
+        (self.meta, self.stored_highest) = (next, next.highest);
+        Ok(next.epoch)
+    }
+
+    fn write(&mut self, table: Table, key: &[u8], value: Vec<u8>) -> Result<(), ChangeError> {
+        self.refuse_when_full()?;
+        self.records.insert(table, key, value).map_err(ChangeError::Fatal)?;
+        self.wrote = true;
+        Ok(())
+    }
+
+    fn refuse_when_full(&self) -> Result<(), StoreError> {
+        self.shortage.map_or(Ok(()), |free_bytes| Err(StoreError::NoSpace { free_bytes }))
+    }
+}
+
+/// Reads one grant.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], [`StoreError::Io`].
+pub(super) fn read_grant(records: &dyn Records, id: GrantId) -> Result<Option<Grant>, StoreError> {
+    let bytes = records.read(Table::Grants, id.as_bytes()).map_err(StoreError::Io)?;
+    bytes
+        .map(|bytes| record::decode_grant(id, &bytes))
+        .transpose()
+        .map_err(|reason| corrupt(Table::Grants, reason))
+}
+
+/// An unreadable record as an error of the store.
+pub(super) const fn corrupt(table: Table, reason: record::DecodeError) -> StoreError {
+    StoreError::Corrupt { what: table.name(), reason }
+}

@@ -1,0 +1,248 @@
+//! What must survive: grants, clients made by command, and the clock's highest reading, behind one object-safe trait.
+//!
+//! Nothing outside this folder knows how a record is kept. Every verb states its atomicity and its durability; one suite
+//! (`conformance.rs`) runs against every implementation. Rules are the core's: this module asks
+//! [`tsidecar_oauth::settle`] and decides nothing.
+//!
+//! | File | Owns |
+//! | --- | --- |
+//! | `verbs.rs` | the verbs, once for every store: which record, which settling function, which write |
+//! | `committer.rs` | the one thread that writes: queue, pace, flush, acknowledge |
+//! | `ledger.rs` | typed records over the bytes of a backend, as the committer sees them |
+//! | `record.rs` | how a record looks as bytes |
+//! | `disk.rs`, `memory.rs` | the two backends |
+
+mod committer;
+mod disk;
+mod ledger;
+mod memory;
+mod record;
+mod verbs;
+
+#[cfg(test)]
+mod conformance;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+use tsidecar_oauth::client::ClientSpec;
+use tsidecar_oauth::grant::{Generation, Grant};
+use tsidecar_oauth::id::{ClientId, GrantId};
+use tsidecar_oauth::seal::CodeEpoch;
+use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
+use tsidecar_oauth::time::UnixTime;
+
+pub use disk::{DiskOptions, DiskStore, OpenError};
+pub use ledger::LEAST_FREE_BYTES;
+pub use memory::MemoryStore;
+pub use record::{DecodeError, LONGEST_RECORD};
+
+/// The exit code of a process whose database failed to write, flush or sync (`EX_IOERR` of sysexits.h).
+///
+/// After such an error nobody knows what the page cache still holds, so nothing is acknowledged any more; the next start
+/// reads what really is on the disk.
+pub const EXIT_STORE_FAILED: i32 = 74;
+
+/// The store of one tsidecar.
+///
+/// **A change is queued when the method returns**, so a cancelled request cannot half commit; the [`Pending`] only waits
+/// for the acknowledgement. Changes are settled one after the other, each on the record that the one before left, and each
+/// writes at most one key, whole or not at all. **An acknowledgement means durable**: the change, and everything that its
+/// answer rests on, survives `kill -9` and a power cut, also where the change wrote nothing (a replayed code, a repeated
+/// refresh, a second revocation), because it waits for its batch.
+///
+/// Full queue: [`StoreError::Busy`]. Full disk: [`StoreError::NoSpace`] for what would write. After [`close`](Self::close):
+/// [`StoreError::Closed`]. In all three cases nothing was changed.
+pub trait Store: Send + Sync + 'static {
+    /// Announces a request that may commit, so that the committer knows for whom a batch may wait.
+    ///
+    /// Take it when the request arrives; **drop it as soon as the verb has returned** (before waiting for its answer), or
+    /// when the request is refused. Held longer it costs others up to 2 ms, never correctness.
+    fn intent(&self) -> Intent;
+
+    /// Reads a grant, inline (about 10 µs). May see a change that is not yet durable: no success of a state-changing
+    /// endpoint may rest on it alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for a record that cannot be read, which is never "not found"; [`StoreError::Io`].
+    fn grant(&self, id: GrantId) -> Result<Option<Grant>, StoreError>;
+
+    /// Reads the grants after an id in key order: at most `limit` records. Like [`grant`](Self::grant) it may see what is
+    /// not yet durable. Unreadable records are skipped and counted, so that one of them does not stop a sweep.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    fn grants_after(&self, after: Option<GrantId>, limit: usize) -> Result<GrantPage, StoreError>;
+
+    /// Redeems a code: writes its grant, or finds that it was written before and revokes it
+    /// ([`settle::redeem`](tsidecar_oauth::settle::redeem)).
+    fn redeem(&self, draft: Grant, now: UnixTime) -> Pending<Redeemed>;
+
+    /// Marks a code used that another client showed ([`settle::burn`](tsidecar_oauth::settle::burn)).
+    fn burn(&self, draft: Grant, now: UnixTime) -> Pending<Burned>;
+
+    /// Uses a refresh token of this generation ([`settle::rotate`](tsidecar_oauth::settle::rotate)).
+    fn rotate(&self, id: GrantId, shown: Generation, now: UnixTime) -> Pending<Rotated>;
+
+    /// Revokes a grant; `true` when it was live until now. An unknown grant is `false`.
+    fn revoke_grant(&self, id: GrantId, now: UnixTime) -> Pending<bool>;
+
+    /// Deletes those of the grants (at most 64 a call) that nothing refers to any more, and tells how many.
+    ///
+    /// Each is judged by [`Grant::forget_at`] on the current record: one that was used in the meantime stays.
+    fn forget(&self, ids: Vec<GrantId>, now: UnixTime) -> Pending<usize>;
+
+    /// Reads all client records, those of removed clients too: their `not_before` counts.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for a record that cannot be read; [`StoreError::Io`].
+    fn clients(&self) -> Result<Vec<StoredClient>, StoreError>;
+
+    /// Writes a client record, new or changed. `not_before` never goes back: the later of the stored and the given one is
+    /// kept, so what a removal ended stays ended when the id is used again.
+    ///
+    /// [`StoreError::TooLarge`] when the client does not fit in a record.
+    fn put_client(&self, client: StoredClient) -> Pending<()>;
+
+    /// Removes a client; `true` when there was one. Leaves a record without `spec` whose `not_before` is `now`.
+    fn remove_client(&self, id: &ClientId, now: UnixTime) -> Pending<bool>;
+
+    /// Compares the clock with the highest time that the store has seen; once at start.
+    ///
+    /// A clock more than an hour behind starts a new code epoch, so that codes from the lost hours cannot be redeemed
+    /// twice; the epoch is durable before it is answered.
+    fn begin_clock(&self, now: UnixTime) -> Pending<CodeEpoch>;
+
+    /// Travels through the committer and changes nothing: the watchdog's proof that it is alive.
+    fn ping(&self) -> Pending<()>;
+
+    /// Refuses further changes, settles and acknowledges every queued one, past any deadline, and ends the committer.
+    /// Blocks until that is done; a second call returns at once. Reads go on working.
+    fn close(&self);
+}
+
+/// A client as the store keeps it.
+#[derive(Clone, Debug)]
+pub struct StoredClient {
+    /// `client_id`, the key of the record; the `id` of the spec is taken from it.
+    pub id: ClientId,
+    /// The description; `None` once the client was removed.
+    pub spec: Option<ClientSpec>,
+    /// Everything issued to this client before this moment is void.
+    pub not_before: UnixTime,
+    /// The last change of the record.
+    pub changed_at: UnixTime,
+}
+
+/// A part of the grants, in key order: the grants of one subject stand together.
+#[derive(Debug, Default)]
+pub struct GrantPage {
+    /// The readable grants.
+    pub grants: Vec<Grant>,
+    /// Where the next page begins: the last key seen; `None` when the end was reached.
+    pub next: Option<GrantId>,
+    /// The ids whose record cannot be read.
+    pub unreadable: Vec<GrantId>,
+}
+
+/// Announces a request that may commit; see [`Store::intent`]. Dropping it ends the announcement.
+#[must_use = "an intent counts while it is held: bind it, and drop it when the change is queued"]
+pub struct Intent(#[expect(dead_code, reason = "held for its Drop")] Option<committer::Ticket>);
+
+/// What a verb answers with: ready, or waiting for the committer to acknowledge the batch. Dropping it changes nothing.
+#[must_use = "the change is queued, but only the answer says what became of it"]
+pub struct Pending<T>(State<T>);
+
+enum State<T> {
+    Ready(Option<Result<T, StoreError>>),
+    Waiting(oneshot::Receiver<Result<T, StoreError>>),
+}
+
+impl<T> Unpin for Pending<T> {}
+
+impl<T> Pending<T> {
+    /// An answer that is there already.
+    pub fn ready(answer: Result<T, StoreError>) -> Self {
+        Self(State::Ready(Some(answer)))
+    }
+
+    fn waiting(receiver: oneshot::Receiver<Result<T, StoreError>>) -> Self {
+        Self(State::Waiting(receiver))
+    }
+
+    /// Blocks this thread until the answer is there. For threads of their own (sweep, tests), never inside a task.
+    ///
+    /// # Errors
+    /// Those of the verb.
+    pub fn wait(self) -> Result<T, StoreError> {
+        match self.0 {
+            State::Ready(answer) => answer.unwrap_or(Err(StoreError::Closed)),
+            State::Waiting(receiver) => receiver.blocking_recv().unwrap_or(Err(StoreError::Closed)),
+        }
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, StoreError>;
+
+    /// Polled again after its answer it says [`StoreError::Closed`].
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Ready(answer) => Poll::Ready(answer.take().unwrap_or(Err(StoreError::Closed))),
+            // A sender that is gone without an answer: the committer was ended by an error of the disk.
+            State::Waiting(receiver) => {
+                Pin::new(receiver).poll(context).map(|answer| answer.unwrap_or(Err(StoreError::Closed)))
+            }
+        }
+    }
+}
+
+/// Why a verb has no answer. Nothing was changed by it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The queue is full: try again in a moment.
+    #[error("the store is busy: its queue is full")]
+    Busy,
+    /// Too little space on the disk to write safely.
+    #[error(
+        "only {free_bytes} bytes are free on the disk of the state folder: \
+         nothing is written below {LEAST_FREE_BYTES}"
+    )]
+    NoSpace {
+        /// What is left for us, in bytes.
+        free_bytes: u64,
+    },
+    /// The store is closed, because the process is stopping.
+    #[error("the store is closed")]
+    Closed,
+    /// The record would be larger than the store writes.
+    #[error("the record has {bytes} bytes, more than the {LONGEST_RECORD} that one may have")]
+    TooLarge {
+        /// The size it would have, in bytes.
+        bytes: usize,
+    },
+    /// A stored record cannot be read.
+    #[error("a {what} record is damaged: {reason}")]
+    Corrupt {
+        /// The kind of record.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: DecodeError,
+    },
+    /// The database failed to read.
+    #[error("the database failed: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl Intent {
+    fn counted(ticket: committer::Ticket) -> Self {
+        Self(Some(ticket))
+    }
+
+    /// An intent for which nobody waits.
+    const fn uncounted() -> Self {
+        Self(None)
+    }
+}

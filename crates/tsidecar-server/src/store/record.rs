@@ -1,0 +1,381 @@
+//! How records look as bytes: a version byte, then `postcard` of a private struct per version.
+//!
+//! A new version gets a new struct and a new arm; records of older versions are upgraded when they are read and written
+//! in the newest form with their next change. Decoding never panics, reads every byte or fails, and an unreadable record
+//! is an error, never "not found". Enums of the core stand here as numbers of our own: reordering one there changes
+//! nothing here.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use tsidecar_oauth::client::{AuthMethod, ClientSpec, GrantType, Lives, PkceRule};
+use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, GrantState, Place};
+use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+use tsidecar_oauth::jose::Algorithm;
+use tsidecar_oauth::policy::Access;
+use tsidecar_oauth::scope::Scope;
+use tsidecar_oauth::seal::CodeEpoch;
+use tsidecar_oauth::secret::SecretDigest;
+use tsidecar_oauth::time::{Lifetime, UnixTime};
+use tsidecar_oauth::uri::ResourceIndicator;
+
+use super::{StoreError, StoredClient};
+
+/// The most bytes that a record may have: values that sled moves to its blob files are never synced (attacks.md 6.3).
+pub const LONGEST_RECORD: usize = 7 * 1024;
+
+/// The key of the one meta record.
+pub(super) const META_KEY: &[u8] = b"meta";
+
+/// The first and only version so far.
+const V1: u8 = 1;
+
+/// Why a record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// No byte at all.
+    #[error("it is empty")]
+    Empty,
+    /// Written by a newer tsidecar, or garbage.
+    #[error("it has the unknown version {0}")]
+    Version(u8),
+    /// The bytes are not those of a record of its version.
+    #[error("its content cannot be read")]
+    Content,
+    /// A number stands for nothing.
+    #[error("its field {0} has an unknown value")]
+    Value(&'static str),
+    /// Bytes after the end.
+    #[error("{0} bytes follow its end")]
+    Trailing(usize),
+    /// A key that no record of its kind can have.
+    #[error("its key is malformed")]
+    Key,
+}
+
+/// What the store remembers of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// The highest time that a change carried.
+    pub(super) highest: UnixTime,
+    /// The number of the current code key.
+    pub(super) epoch: CodeEpoch,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GrantV1<'a> {
+    client: Cow<'a, ClientId>,
+    subject: Cow<'a, Subject>,
+    device: Cow<'a, DeviceId>,
+    address: IpAddr,
+    listener: Cow<'a, Listener>,
+    scope: Cow<'a, Scope>,
+    resources: Cow<'a, [ResourceIndicator]>,
+    auth_time: UnixTime,
+    issued_at: UnixTime,
+    method: u8,
+    place: PlaceV1<'a>,
+    expires_at: UnixTime,
+    idle: Option<Lifetime>,
+    generation: u32,
+    rotated_at: UnixTime,
+    last_used: UnixTime,
+    revoked_at: Option<UnixTime>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum PlaceV1<'a> {
+    Unbound,
+    Outside,
+    Device(Cow<'a, DeviceId>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClientV1<'a> {
+    not_before: UnixTime,
+    changed_at: UnixTime,
+    spec: Option<SpecV1<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SpecV1<'a> {
+    name: Cow<'a, str>,
+    public: bool,
+    secrets: Vec<[u8; 32]>,
+    redirect_uris: Cow<'a, [String]>,
+    strict_auth_method: Option<u8>,
+    grant_types: Vec<u8>,
+    pkce: u8,
+    allow: Option<AccessV1<'a>>,
+    id_token_alg: u8,
+    id_token_claims: bool,
+    id_token_life: Lifetime,
+    access_token_life: Lifetime,
+    refresh_idle: Lifetime,
+    refresh_absolute: Lifetime,
+    disabled: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccessV1<'a> {
+    users: Cow<'a, [String]>,
+    groups: Cow<'a, [String]>,
+    tags: Cow<'a, [String]>,
+    capability: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MetaV1 {
+    highest: UnixTime,
+    epoch: u32,
+}
+
+/// The bytes of a grant; its id is the key, not part of them.
+///
+/// # Errors
+/// [`StoreError::TooLarge`].
+pub(super) fn encode_grant(grant: &Grant) -> Result<Vec<u8>, StoreError> {
+    let (facts, state) = (grant.facts(), grant.state());
+    encode(&GrantV1 {
+        client: Cow::Borrowed(&facts.client),
+        subject: Cow::Borrowed(&facts.subject),
+        device: Cow::Borrowed(&facts.device),
+        address: facts.address,
+        listener: Cow::Borrowed(&facts.listener),
+        scope: Cow::Borrowed(&facts.scope),
+        resources: Cow::Borrowed(&facts.resources),
+        auth_time: facts.auth_time,
+        issued_at: facts.issued_at,
+        method: method_number(facts.method),
+        place: match &facts.place {
+            None => PlaceV1::Unbound,
+            Some(Place::Outside) => PlaceV1::Outside,
+            Some(Place::Device(device)) => PlaceV1::Device(Cow::Borrowed(device)),
+        },
+        expires_at: facts.expires_at,
+        idle: facts.idle,
+        generation: state.generation.number(),
+        rotated_at: state.rotated_at,
+        last_used: state.last_used,
+        revoked_at: state.revoked_at,
+    })
+}
+
+/// Reads a grant back.
+///
+/// # Errors
+/// [`DecodeError`].
+pub(super) fn decode_grant(id: GrantId, bytes: &[u8]) -> Result<Grant, DecodeError> {
+    let v1: GrantV1<'_> = match split(bytes)? {
+        (V1, content) => content_of(content)?,
+        (version, _) => return Err(DecodeError::Version(version)),
+    };
+    let facts = GrantFacts {
+        client: v1.client.into_owned(),
+        subject: v1.subject.into_owned(),
+        device: v1.device.into_owned(),
+        address: v1.address,
+        listener: v1.listener.into_owned(),
+        scope: v1.scope.into_owned(),
+        resources: v1.resources.into_owned(),
+        auth_time: v1.auth_time,
+        issued_at: v1.issued_at,
+        method: method(v1.method)?,
+        place: match v1.place {
+            PlaceV1::Unbound => None,
+            PlaceV1::Outside => Some(Place::Outside),
+            PlaceV1::Device(device) => Some(Place::Device(device.into_owned())),
+        },
+        expires_at: v1.expires_at,
+        idle: v1.idle,
+    };
+    let state = GrantState {
+        generation: Generation::from_number(v1.generation),
+        rotated_at: v1.rotated_at,
+        last_used: v1.last_used,
+        revoked_at: v1.revoked_at,
+    };
+    Ok(Grant::from_stored(id, facts, state))
+}
+
+/// The bytes of a client; its id is the key, not part of them.
+///
+/// # Errors
+/// [`StoreError::TooLarge`].
+pub(super) fn encode_client(client: &StoredClient) -> Result<Vec<u8>, StoreError> {
+    encode(&ClientV1 {
+        not_before: client.not_before,
+        changed_at: client.changed_at,
+        spec: client.spec.as_ref().map(|spec| SpecV1 {
+            name: Cow::Borrowed(&spec.name),
+            public: spec.public,
+            secrets: spec.secrets.iter().map(|digest| *digest.as_bytes()).collect(),
+            redirect_uris: Cow::Borrowed(&spec.redirect_uris),
+            strict_auth_method: spec.strict_auth_method.map(method_number),
+            grant_types: spec.grant_types.iter().copied().map(grant_type_number).collect(),
+            pkce: pkce_number(spec.pkce),
+            allow: spec.allow.as_ref().map(|access| AccessV1 {
+                users: Cow::Borrowed(&access.users),
+                groups: Cow::Borrowed(&access.groups),
+                tags: Cow::Borrowed(&access.tags),
+                capability: access.capability,
+            }),
+            id_token_alg: algorithm_number(spec.id_token_alg),
+            id_token_claims: spec.id_token_claims,
+            id_token_life: spec.lives.id_token,
+            access_token_life: spec.lives.access_token,
+            refresh_idle: spec.lives.refresh_idle,
+            refresh_absolute: spec.lives.refresh_absolute,
+            disabled: spec.disabled,
+        }),
+    })
+}
+
+/// Reads a client back.
+///
+/// # Errors
+/// [`DecodeError`].
+pub(super) fn decode_client(id: ClientId, bytes: &[u8]) -> Result<StoredClient, DecodeError> {
+    let v1: ClientV1<'_> = match split(bytes)? {
+        (V1, content) => content_of(content)?,
+        (version, _) => return Err(DecodeError::Version(version)),
+    };
+    let spec = v1.spec.map(|spec| spec_of(&id, spec)).transpose()?;
+    Ok(StoredClient { id, spec, not_before: v1.not_before, changed_at: v1.changed_at })
+}
+
+fn spec_of(id: &ClientId, v1: SpecV1<'_>) -> Result<ClientSpec, DecodeError> {
+    Ok(ClientSpec {
+        id: id.as_str().to_owned(),
+        name: v1.name.into_owned(),
+        public: v1.public,
+        secrets: v1.secrets.into_iter().map(SecretDigest::from_bytes).collect(),
+        redirect_uris: v1.redirect_uris.into_owned(),
+        strict_auth_method: v1.strict_auth_method.map(method).transpose()?,
+        grant_types: v1.grant_types.into_iter().map(grant_type).collect::<Result<_, _>>()?,
+        pkce: pkce(v1.pkce)?,
+        allow: v1.allow.map(|access| Access {
+            users: access.users.into_owned(),
+            groups: access.groups.into_owned(),
+            tags: access.tags.into_owned(),
+            capability: access.capability,
+        }),
+        id_token_alg: algorithm(v1.id_token_alg)?,
+        id_token_claims: v1.id_token_claims,
+        lives: Lives {
+            id_token: v1.id_token_life,
+            access_token: v1.access_token_life,
+            refresh_idle: v1.refresh_idle,
+            refresh_absolute: v1.refresh_absolute,
+        },
+        disabled: v1.disabled,
+    })
+}
+
+/// The bytes of the meta record.
+///
+/// # Errors
+/// None that can happen: the record has at most 16 bytes.
+pub(super) fn encode_meta(meta: Meta) -> Result<Vec<u8>, StoreError> {
+    encode(&MetaV1 { highest: meta.highest, epoch: meta.epoch.0 })
+}
+
+/// Reads the meta record back.
+///
+/// # Errors
+/// [`DecodeError`].
+pub(super) fn decode_meta(bytes: &[u8]) -> Result<Meta, DecodeError> {
+    let v1: MetaV1 = match split(bytes)? {
+        (V1, content) => content_of(content)?,
+        (version, _) => return Err(DecodeError::Version(version)),
+    };
+    Ok(Meta { highest: v1.highest, epoch: CodeEpoch(v1.epoch) })
+}
+
+fn encode<T: Serialize>(content: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::with_capacity(256);
+    bytes.push(V1);
+    // Serialising our own structs into memory cannot fail; if it ever does, the record is refused, not written in part.
+    let bytes =
+        postcard::to_extend(content, bytes).map_err(|_| StoreError::TooLarge { bytes: usize::MAX })?;
+    if bytes.len() > LONGEST_RECORD {
+        return Err(StoreError::TooLarge { bytes: bytes.len() });
+    }
+    Ok(bytes)
+}
+
+fn split(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
+    bytes.split_first().map(|(version, content)| (*version, content)).ok_or(DecodeError::Empty)
+}
+
+fn content_of<'a, T: Deserialize<'a>>(content: &'a [u8]) -> Result<T, DecodeError> {
+    let (value, rest) = postcard::take_from_bytes(content).map_err(|_| DecodeError::Content)?;
+    if rest.is_empty() { Ok(value) } else { Err(DecodeError::Trailing(rest.len())) }
+}
+
+const fn method_number(method: AuthMethod) -> u8 {
+    match method {
+        AuthMethod::None => 0,
+        AuthMethod::ClientSecretBasic => 1,
+        AuthMethod::ClientSecretPost => 2,
+    }
+}
+
+const fn method(number: u8) -> Result<AuthMethod, DecodeError> {
+    match number {
+        0 => Ok(AuthMethod::None),
+        1 => Ok(AuthMethod::ClientSecretBasic),
+        2 => Ok(AuthMethod::ClientSecretPost),
+        _ => Err(DecodeError::Value("authentication method")),
+    }
+}
+
+const fn grant_type_number(grant_type: GrantType) -> u8 {
+    match grant_type {
+        GrantType::AuthorizationCode => 0,
+        GrantType::RefreshToken => 1,
+    }
+}
+
+const fn grant_type(number: u8) -> Result<GrantType, DecodeError> {
+    match number {
+        0 => Ok(GrantType::AuthorizationCode),
+        1 => Ok(GrantType::RefreshToken),
+        _ => Err(DecodeError::Value("grant type")),
+    }
+}
+
+const fn pkce_number(rule: PkceRule) -> u8 {
+    match rule {
+        PkceRule::Required => 0,
+        PkceRule::OrNonce => 1,
+        PkceRule::Optional => 2,
+    }
+}
+
+const fn pkce(number: u8) -> Result<PkceRule, DecodeError> {
+    match number {
+        0 => Ok(PkceRule::Required),
+        1 => Ok(PkceRule::OrNonce),
+        2 => Ok(PkceRule::Optional),
+        _ => Err(DecodeError::Value("PKCE rule")),
+    }
+}
+
+const fn algorithm_number(algorithm: Algorithm) -> u8 {
+    match algorithm {
+        Algorithm::Rs256 => 0,
+        Algorithm::Es256 => 1,
+        Algorithm::EdDsa => 2,
+    }
+}
+
+const fn algorithm(number: u8) -> Result<Algorithm, DecodeError> {
+    match number {
+        0 => Ok(Algorithm::Rs256),
+        1 => Ok(Algorithm::Es256),
+        2 => Ok(Algorithm::EdDsa),
+        _ => Err(DecodeError::Value("signature algorithm")),
+    }
+}

@@ -1,0 +1,164 @@
+//! The verbs, once for every store: which record a change concerns, which function of the core settles it, what is
+//! written.
+//!
+//! A backend only says where its bytes are and how a change reaches the owner of the ledger ([`Engine`]).
+
+use tsidecar_oauth::grant::{Generation, Grant};
+use tsidecar_oauth::id::{ClientId, GrantId};
+use tsidecar_oauth::seal::CodeEpoch;
+use tsidecar_oauth::settle::{self, Burned, Redeemed, Rotated};
+use tsidecar_oauth::time::UnixTime;
+
+use super::ledger::{self, ChangeError, Entry, Ledger, Records, Table};
+use super::record::{self, DecodeError};
+use super::{GrantPage, Intent, Pending, Store, StoreError, StoredClient};
+
+/// How many client records are read at a time.
+const CLIENT_PAGE: usize = 256;
+
+/// How a store runs a change.
+pub(super) trait Engine: Send + Sync + 'static {
+    /// Where reads go.
+    fn records(&self) -> &dyn Records;
+    /// Queues a change, or runs it at once; see [`Store`] for what its answer means.
+    fn submit<T, F>(&self, change: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Ledger) -> Result<T, ChangeError> + Send + 'static;
+    /// See [`Store::intent`].
+    fn intent(&self) -> Intent;
+    /// See [`Store::close`].
+    fn close(&self);
+}
+
+impl<E: Engine> Store for E {
+    fn intent(&self) -> Intent {
+        Engine::intent(self)
+    }
+
+    fn grant(&self, id: GrantId) -> Result<Option<Grant>, StoreError> {
+        ledger::read_grant(self.records(), id)
+    }
+
+    fn grants_after(&self, after: Option<GrantId>, limit: usize) -> Result<GrantPage, StoreError> {
+        let after = after.map(|id| *id.as_bytes());
+        let entries = self
+            .records()
+            .read_after(Table::Grants, after.as_ref().map(<[u8; 24]>::as_slice), limit)
+            .map_err(StoreError::Io)?;
+        Ok(page(&entries, limit))
+    }
+
+    fn redeem(&self, draft: Grant, now: UnixTime) -> Pending<Redeemed> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.settle(draft.id(), |stored| settle::redeem(stored, draft, now))
+        })
+    }
+
+    fn burn(&self, draft: Grant, now: UnixTime) -> Pending<Burned> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.settle(draft.id(), |stored| settle::burn(stored, &draft, now))
+        })
+    }
+
+    fn rotate(&self, id: GrantId, shown: Generation, now: UnixTime) -> Pending<Rotated> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.settle(id, |stored| settle::rotate(stored, shown, now))
+        })
+    }
+
+    fn revoke_grant(&self, id: GrantId, now: UnixTime) -> Pending<bool> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.settle(id, |stored| settle::revoke(stored, now))
+        })
+    }
+
+    fn forget(&self, ids: Vec<GrantId>, now: UnixTime) -> Pending<usize> {
+        self.submit(move |ledger| forget(ledger, ids, now))
+    }
+
+    fn clients(&self) -> Result<Vec<StoredClient>, StoreError> {
+        let (mut clients, mut after) = (Vec::new(), None);
+        loop {
+            let entries = self
+                .records()
+                .read_after(Table::Clients, after.as_deref(), CLIENT_PAGE)
+                .map_err(StoreError::Io)?;
+            for (key, value) in &entries {
+                clients.push(client(key, value).map_err(|reason| ledger::corrupt(Table::Clients, reason))?);
+            }
+            match entries.into_iter().last() {
+                Some((key, _)) => after = Some(key),
+                None => return Ok(clients),
+            }
+        }
+    }
+
+    fn put_client(&self, client: StoredClient) -> Pending<()> {
+        self.submit(move |ledger| {
+            ledger.saw(client.changed_at);
+            let stored = ledger.client(&client.id)?;
+            let not_before = stored.map_or(client.not_before, |old| old.not_before.max(client.not_before));
+            ledger.write_client(&StoredClient { not_before, ..client })
+        })
+    }
+
+    fn remove_client(&self, id: &ClientId, now: UnixTime) -> Pending<bool> {
+        let id = id.clone();
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            let Some(StoredClient { spec: Some(_), not_before, .. }) = ledger.client(&id)? else {
+                return Ok(false);
+            };
+            let gone = StoredClient { id, spec: None, not_before: now.max(not_before), changed_at: now };
+            ledger.write_client(&gone)?;
+            Ok(true)
+        })
+    }
+
+    fn begin_clock(&self, now: UnixTime) -> Pending<CodeEpoch> {
+        self.submit(move |ledger| ledger.begin_clock(now))
+    }
+
+    fn ping(&self) -> Pending<()> {
+        self.submit(|_| Ok(()))
+    }
+
+    fn close(&self) {
+        Engine::close(self);
+    }
+}
+
+fn forget(ledger: &mut Ledger, ids: Vec<GrantId>, now: UnixTime) -> Result<usize, ChangeError> {
+    ledger.saw(now);
+    let mut forgotten = 0;
+    for id in ids {
+        if ledger.grant(id)?.is_some_and(|grant| grant.forget_at().is_past(now)) {
+            ledger.remove_grant(id)?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
+}
+
+fn page(entries: &[Entry], limit: usize) -> GrantPage {
+    let mut page = GrantPage::default();
+    for (key, value) in entries {
+        let Ok(id) = <[u8; 24]>::try_from(key.as_slice()).map(GrantId::from_bytes) else { continue };
+        match record::decode_grant(id, value) {
+            Ok(grant) => page.grants.push(grant),
+            Err(_) => page.unreadable.push(id),
+        }
+        page.next = (entries.len() >= limit).then_some(id);
+    }
+    page
+}
+
+fn client(key: &[u8], value: &[u8]) -> Result<StoredClient, DecodeError> {
+    let id = std::str::from_utf8(key).ok().and_then(|text| ClientId::parse(text).ok());
+    record::decode_client(id.ok_or(DecodeError::Key)?, value)
+}
