@@ -76,3 +76,23 @@ impl fmt::Display for ErrorCode {
         f.write_str(self.as_str())
     }
 }
+
+/// A sentence as `error_description` may carry it: printable ASCII without quote and backslash (RFC 6749 §4.1.2.1, §5.2).
+pub fn plain(sentence: &str) -> String {
+    let allowed = |c| match c {
+        '"' | '\\' | '`' => '\'',
+        ' '..='~' => c,
+        _ => '?',
+    };
+    sentence.chars().map(allowed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_plain() {
+        assert_eq!(plain("say \"no\"\r\nSet-Cookie: \\ä `x`"), "say 'no'??Set-Cookie: '? 'x'");
+    }
+}

@@ -86,9 +86,9 @@ pub enum RedirectReason {
     /// The policy says no.
     #[error("{0}")]
     Denied(Denied),
-    /// The device may not sign anybody in; the text says why.
-    #[error("{0}")]
-    Device(&'static str),
+    /// The device may not sign anybody in; the caller adds why.
+    #[error("this device may not sign in")]
+    Device,
     /// tailscaled does not answer, or we are going down.
     #[error("sign-in is not possible right now, try again in a moment")]
     Unavailable,
@@ -118,7 +118,7 @@ impl RedirectReason {
             Self::FreshLogin => ErrorCode::LoginRequired,
             Self::SelectAccount => ErrorCode::AccountSelectionRequired,
             Self::Resource => ErrorCode::InvalidTarget,
-            Self::Denied(_) | Self::Device(_) => ErrorCode::AccessDenied,
+            Self::Denied(_) | Self::Device => ErrorCode::AccessDenied,
             Self::Unavailable => ErrorCode::TemporarilyUnavailable,
             Self::Broken => ErrorCode::ServerError,
         }

@@ -4,6 +4,7 @@ use url::form_urlencoded::byte_serialize;
 
 use super::{DirectError, RedirectReason};
 use crate::client::Client;
+use crate::error::plain;
 use crate::params::Params;
 use crate::secret::AuthorizationCode;
 use crate::uri::Issuer;
@@ -43,7 +44,12 @@ impl RedirectTarget {
 
     /// The location of an error: `error`, `error_description`, `state`, `iss` (RFC 6749 §4.1.2.1, RFC 9207 §2).
     pub fn with_error(&self, reason: RedirectReason) -> String {
-        self.location(&[("error", reason.code().as_str()), ("error_description", &reason.to_string())])
+        self.with_detail(reason, &reason.to_string())
+    }
+
+    /// The location of an error with a description of its own, for people.
+    pub fn with_detail(&self, reason: RedirectReason, description: &str) -> String {
+        self.location(&[("error", reason.code().as_str()), ("error_description", &plain(description))])
     }
 
     fn location(&self, first: &[(&str, &str)]) -> String {

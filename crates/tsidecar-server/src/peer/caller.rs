@@ -4,7 +4,7 @@
 //! came from the internet. Every other header that claims something about the sender decides nothing here, however it is
 //! spelled.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use hyper::{
     HeaderMap,
@@ -30,6 +30,16 @@ pub enum Origin {
     Funnel,
     /// Whoever has this address; whois knows.
     Address(IpAddr),
+}
+
+/// Prints the sender as logs name it: `funnel`, or the address.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Funnel => f.write_str("funnel"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
 }
 
 /// The login name that serve says the sender has. It is no identity: it must equal what whois says, or somebody other

@@ -1,0 +1,28 @@
+//! What every request shares.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::limiter::Limiter;
+use crate::snapshot::Snapshot;
+use crate::store::Store;
+use crate::tailnet::Tailnet;
+
+/// The running server, as handlers see it.
+pub struct App {
+    /// The configuration of the start; what a reload may change is in the snapshot.
+    pub config: Arc<Config>,
+    /// Everything reloadable; a request takes it once.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// What must survive.
+    pub store: Arc<dyn Store>,
+    /// What tailscaled says.
+    pub tailnet: Arc<Tailnet>,
+    /// Rate limits per node.
+    pub limiter: Limiter,
+    /// The time.
+    pub clock: Clock,
+}

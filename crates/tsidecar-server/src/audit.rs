@@ -1,0 +1,145 @@
+//! The audit trail: who, from which device, to which client, what was decided and why. Its own log target.
+//!
+//! Each record has a stable `event`, and fields with one spelling everywhere. Names only: no code, token, secret, query or header ever gets here, by the types of the arguments.
+
+use tsidecar_oauth::authorize::RedirectReason;
+use tsidecar_oauth::client::Client;
+use tsidecar_oauth::client_auth::ClientAuthError;
+use tsidecar_oauth::grant::Grant;
+use tsidecar_oauth::id::ClientId;
+use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::scope::Scope;
+use tsidecar_oauth::seal::SealedCode;
+use tsidecar_oauth::token::TokenError;
+use tsidecar_oauth::userinfo::BearerError;
+
+use crate::identity::RefusedNode;
+use crate::peer::Caller;
+
+/// The target of every audit record.
+pub const TARGET: &str = "tsidecar::audit";
+
+/// A code was issued.
+pub fn authorized(identity: &Identity, client: &Client, code: &SealedCode) {
+    tracing::info!(
+        target: TARGET,
+        event = "authorized",
+        client.id = %client.id(),
+        subject = %identity.subject,
+        device = %identity.device.id,
+        listener = %code.listener,
+        grant.id = %code.grant,
+        scope = %code.scope,
+        "a person was signed in"
+    );
+}
+
+/// The policy does not admit a person to a client.
+pub fn authorization_denied(identity: &Identity, client: &Client, reason: RedirectReason) {
+    tracing::warn!(
+        target: TARGET,
+        event = "authorization_denied",
+        client.id = %client.id(),
+        subject = %identity.subject,
+        device = %identity.device.id,
+        error.reason = %reason,
+        "a person was not admitted"
+    );
+}
+
+/// An authorization request was refused before, or because of, who sent it.
+pub fn authorization_refused(caller: &Caller, client: &Client, reason: RedirectReason) {
+    tracing::info!(
+        target: TARGET,
+        event = "authorization_refused",
+        client.id = %client.id(),
+        peer.addr = %caller.origin(),
+        listener = %caller.listener(),
+        error.reason = %reason,
+        "an authorization was refused"
+    );
+}
+
+/// An authorization ended on a page of ours, whose title says why.
+pub fn ended_on_page(title: &str) {
+    tracing::info!(target: TARGET, event = "ended_on_page", error.reason = title, "an authorization ended on a page");
+}
+
+/// A device may not sign anybody in.
+pub fn device_refused(caller: &Caller, client: &Client, why: RefusedNode) {
+    tracing::info!(
+        target: TARGET,
+        event = "device_refused",
+        client.id = %client.id(),
+        peer.addr = %caller.origin(),
+        listener = %caller.listener(),
+        error.reason = %why,
+        "a device was refused"
+    );
+}
+
+/// A header names another person than whois: something forwards to us that should not.
+pub fn contradicted(identity: &Identity, client: &Client) {
+    tracing::error!(
+        target: TARGET,
+        event = "contradicted",
+        client.id = %client.id(),
+        subject = %identity.subject,
+        device = %identity.device.id,
+        "Tailscale-User-Login names another person than whois: is there a proxy between tailscale serve and us?"
+    );
+}
+
+/// A client did not authenticate. Its id is what the request claimed.
+pub fn client_refused(caller: &Caller, id: &ClientId, error: ClientAuthError) {
+    tracing::warn!(
+        target: TARGET,
+        event = "client_refused",
+        client.id = %id,
+        peer.addr = %caller.origin(),
+        error.reason = %error,
+        "a client did not authenticate"
+    );
+}
+
+/// A code or refresh token was refused.
+pub fn token_refused(caller: &Caller, client: &Client, error: TokenError) {
+    if error.is_alarming() {
+        tracing::warn!(
+            target: TARGET,
+            event = "token_refused",
+            client.id = %client.id(),
+            peer.addr = %caller.origin(),
+            error.reason = %error,
+            "a code or token may have leaked"
+        );
+    } else {
+        tracing::info!(
+            target: TARGET,
+            event = "token_refused",
+            client.id = %client.id(),
+            peer.addr = %caller.origin(),
+            error.reason = %error,
+            "a token request was refused"
+        );
+    }
+}
+
+/// Tokens were issued.
+pub fn token_issued(client: &Client, grant: &Grant, scope: &Scope) {
+    tracing::info!(
+        target: TARGET,
+        event = "token_issued",
+        client.id = %client.id(),
+        subject = %grant.facts().subject,
+        device = %grant.facts().device,
+        grant.id = %grant.id(),
+        scope = %scope,
+        "tokens were issued"
+    );
+}
+
+/// A bearer token was refused.
+pub fn bearer_refused(caller: &Caller, error: BearerError) {
+    tracing::info!(target: TARGET, event = "bearer_refused", peer.addr = %caller.origin(), error.reason = %error, "an access token was refused");
+}

@@ -1,0 +1,218 @@
+//! `/token`: a code or a refresh token becomes tokens, once what it changes is on disk.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap};
+use hyper::{Request, StatusCode};
+use tsidecar_oauth::client_auth::{AuthenticatedClient, PresentedCredentials};
+use tsidecar_oauth::grant::{Generation, Grant, Place};
+use tsidecar_oauth::id::Listener;
+use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::resource::Resource;
+use tsidecar_oauth::scope::Scope;
+use tsidecar_oauth::settle::Redeemed;
+use tsidecar_oauth::time::UnixTime;
+use tsidecar_oauth::token::answer::{Answer as TokenAnswer, Fresh, Keys, resource_of};
+use tsidecar_oauth::token::code::{CodeRefusal, Redemption};
+use tsidecar_oauth::token::refresh::{Refresh, successor};
+use tsidecar_oauth::token::{CodeRequest, RefreshRequest, TokenError, TokenRequest};
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::identity::Sighting;
+use crate::peer::{Caller, Origin};
+use crate::snapshot::Snapshot;
+use crate::store::{Intent, Pending, StoreError};
+use crate::web::error::Challenge;
+use crate::web::response::{Answer, json};
+use crate::web::{body, error};
+use crate::{audit, entropy};
+
+/// What the two grants share: the client that proved itself, and where and when it asks.
+struct Asked<'a> {
+    app: &'a App,
+    snapshot: &'a Snapshot,
+    caller: &'a Caller,
+    client: AuthenticatedClient,
+    now: UnixTime,
+}
+
+/// What a grant came to: everything that signing needs.
+struct Granted<'a> {
+    grant: Grant,
+    scope: Scope,
+    resource: Option<&'a Resource>,
+    identity: Arc<Identity>,
+    nonce: Option<String>,
+    refresh: Option<Generation>,
+}
+
+/// Answers a token request.
+pub async fn handle(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Answer {
+    let has_header = request.headers().contains_key(header::AUTHORIZATION);
+    let challenge = if has_header { Challenge::Basic } else { Challenge::None };
+    match token(app, snapshot, caller, request).await {
+        Ok(body) => with_pragma(json(StatusCode::OK, body)),
+        Err(failure) => error::answer(&failure, &snapshot.issuer, challenge),
+    }
+}
+
+/// RFC 6749 §5.1 asks for both headers; old caches know only this one.
+fn with_pragma(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(header::PRAGMA, header::HeaderValue::from_static("no-cache"));
+    answer
+}
+
+async fn token(
+    app: &App,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Result<Vec<u8>, Failure> {
+    let (parts, body) = request.into_parts();
+    let params = body::form(&parts.headers, parts.uri.query(), body).await?;
+    let presented = PresentedCredentials::read(authorization(&parts.headers)?, &params)?;
+    let loaded = snapshot.client(presented.client_id().as_str());
+    let id = presented.client_id().clone();
+    let client = presented.verify(loaded).inspect_err(|error| audit::client_refused(caller, &id, *error))?;
+    let request = TokenRequest::parse(&params)?;
+    if !client.client().may_use(request.grant_type()) {
+        return Err(TokenError::GrantTypeNotAllowed.into());
+    }
+    // From here the request may commit; the committer waits for it a moment before it flushes.
+    let asked = Asked { app, snapshot, caller, client, now: app.clock.now() };
+    let intent = app.store.intent();
+    let granted = match &request {
+        TokenRequest::AuthorizationCode(request) => asked.redeem(request, intent).await,
+        TokenRequest::RefreshToken(request) => asked.refresh(request, intent).await,
+    };
+    asked.respond(&granted?)
+}
+
+/// The Authorization header, if there is exactly one and it is text.
+fn authorization(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    match (first.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text)),
+        _ => Err(Failure::invalid_request("the Authorization header is repeated or not text")),
+    }
+}
+
+impl<'a> Asked<'a> {
+    async fn redeem(&self, request: &CodeRequest, intent: Intent) -> Result<Granted<'a>, Failure> {
+        let code = self.snapshot.sealing.open_code(&request.code).map_err(TokenError::Seal);
+        let code = code.map_err(|error| self.refuse(error))?;
+        let redemption = Redemption::check(code, request, &self.client, &self.snapshot.resources, self.now);
+        let redemption = match redemption {
+            Ok(redemption) => redemption,
+            Err(CodeRefusal::Refused(error)) => return Err(self.refuse(error)),
+            Err(CodeRefusal::Burn(draft)) => {
+                self.queued(intent, self.app.store.burn(*draft, self.now)).await?;
+                return Err(self.refuse(TokenError::WrongClient));
+            }
+        };
+        let (address, listener) = redemption.sighting();
+        let identity = self.identify(address, listener).await?;
+        let place = if self.client.client().is_public() { Some(self.place().await?) } else { None };
+        let grant = redemption.draft(&self.client, &identity, &self.snapshot.policy, place, self.now);
+        let grant = grant.map_err(|error| self.refuse(error))?;
+        let resource =
+            resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
+        let resource = resource.map_err(|error| self.refuse(error))?;
+        match self.queued(intent, self.app.store.redeem(grant.clone(), self.now)).await? {
+            Redeemed::New => (),
+            Redeemed::Replayed => return Err(self.refuse(TokenError::CodeReplayed)),
+        }
+        let refresh = grant.facts().idle.map(|_| grant.state().generation);
+        let (scope, nonce) = (grant.facts().scope.clone(), redemption.code().nonce.clone());
+        Ok(Granted { grant, scope, resource, identity, nonce, refresh })
+    }
+
+    async fn refresh(&self, request: &RefreshRequest, intent: Intent) -> Result<Granted<'a>, Failure> {
+        let token = self.snapshot.sealing.read_refresh(&request.token).map_err(TokenError::Seal);
+        let token = token.map_err(|error| self.refuse(error))?;
+        let grant = self.app.store.grant(token.grant())?.ok_or(TokenError::GrantUnknown);
+        let grant = grant.map_err(|error| self.refuse(error))?;
+        let refresh =
+            Refresh::check(&grant, request, &self.client, self.now).map_err(|error| self.refuse(error))?;
+        let place = if refresh.needs_place() { Some(self.place().await?) } else { None };
+        let refresh = refresh.at(place.as_ref()).map_err(|error| self.refuse(error))?;
+        let (address, listener) = refresh.sighting();
+        let identity = self.identify(address, listener).await?;
+        let scope = refresh.admit(self.client.client(), &identity, &self.snapshot.policy);
+        let scope = scope.map_err(|error| self.refuse(error))?;
+        let resource =
+            resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
+        let resource = resource.map_err(|error| self.refuse(error))?;
+        let rotated = self.app.store.rotate(grant.id(), token.generation(), self.now);
+        let rotated = self.queued(intent, rotated).await?;
+        let generation = successor(rotated).map_err(|error| self.refuse(error))?;
+        Ok(Granted { grant, scope, resource, identity, nonce: None, refresh: Some(generation) })
+    }
+
+    /// Asks who is on the device of a code or grant, now, by the listener that it began on.
+    async fn identify(
+        &self,
+        address: std::net::IpAddr,
+        listener: &Listener,
+    ) -> Result<Arc<Identity>, Failure> {
+        match self.app.tailnet.identify(address, listener).await? {
+            Sighting::Person(identity) => Ok(identity),
+            Sighting::Workload(_) | Sighting::Refused(_) => Err(self.refuse(TokenError::DeviceRefused)),
+            Sighting::Unknown => Err(self.refuse(TokenError::IdentityChanged)),
+        }
+    }
+
+    /// Where the request comes from: it binds the refresh tokens of public clients. This only ever restricts, so a
+    /// request of a web page counts like any other of its device.
+    async fn place(&self) -> Result<Place, Failure> {
+        let Origin::Address(address) = self.caller.origin() else { return Ok(Place::Outside) };
+        let sighting = self.app.tailnet.identify(address, self.caller.listener()).await?;
+        Ok(match sighting {
+            Sighting::Person(identity) => Place::Device(identity.device.id.clone()),
+            Sighting::Workload(workload) => Place::Device(workload.device.id.clone()),
+            Sighting::Refused(_) | Sighting::Unknown => Place::Outside,
+        })
+    }
+
+    /// Waits for a change that is queued by now: the batch need not wait for this request any longer.
+    async fn queued<T>(&self, intent: Intent, pending: Pending<T>) -> Result<T, StoreError> {
+        drop(intent);
+        pending.await
+    }
+
+    fn refuse(&self, error: TokenError) -> Failure {
+        audit::token_refused(self.caller, self.client.client(), error);
+        error.into()
+    }
+
+    /// Signs what is durable by now.
+    fn respond(&self, granted: &Granted<'_>) -> Result<Vec<u8>, Failure> {
+        let answer = TokenAnswer {
+            client: self.client.client(),
+            grant: &granted.grant,
+            scope: &granted.scope,
+            resource: granted.resource,
+            identity: &granted.identity,
+            policy: &self.snapshot.policy,
+            nonce: granted.nonce.as_deref(),
+            refresh: granted.refresh,
+            now: self.now,
+        };
+        let keys = Keys {
+            issuer: &self.snapshot.issuer,
+            signing: &self.snapshot.signing,
+            sealing: &self.snapshot.sealing,
+        };
+        let response = answer.sign(keys, Fresh { nonce: entropy::nonce(), id: entropy::id() })?;
+        audit::token_issued(self.client.client(), &granted.grant, &granted.scope);
+        Ok(response.to_json()?)
+    }
+}

@@ -1,0 +1,206 @@
+//! The route table: path and method to endpoint; 404, 405, CORS, readiness, rate limits.
+//!
+//! The whole HTTP surface of the sockets that face people and applications. `admin.sock` and `ops.sock` have routes of
+//! their own and are never reached from here.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use tsidecar_oauth::discovery;
+
+use crate::app::App;
+use crate::endpoint;
+use crate::peer::{self, ListenerContext};
+use crate::snapshot::Snapshot;
+use crate::tailnet::Unready;
+use crate::web::error;
+use crate::web::page::Notice;
+use crate::web::response::{Answer, document, preflight, with_cors};
+
+/// What a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    OpenIdConfiguration,
+    AuthorizationServer,
+    Jwks,
+    Authorize,
+    Token,
+    UserInfo,
+}
+
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            discovery::OPENID_CONFIGURATION => Some(Self::OpenIdConfiguration),
+            discovery::OAUTH_AUTHORIZATION_SERVER => Some(Self::AuthorizationServer),
+            discovery::JWKS => Some(Self::Jwks),
+            discovery::AUTHORIZE => Some(Self::Authorize),
+            discovery::TOKEN => Some(Self::Token),
+            discovery::USERINFO => Some(Self::UserInfo),
+            _ => None,
+        }
+    }
+
+    /// The methods of the path, as `Allow` names them.
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => "GET, HEAD, OPTIONS",
+            Self::Authorize => "GET, POST",
+            Self::Token => "POST, OPTIONS",
+            Self::UserInfo => "GET, POST, OPTIONS",
+        }
+    }
+
+    /// Pages are for people and never open to scripts of other origins; everything else is a machine endpoint.
+    const fn is_page(self) -> bool {
+        matches!(self, Self::Authorize)
+    }
+
+    fn allows(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|known| known == method.as_str())
+    }
+
+    /// Documents made once per change need neither whois nor the store, and are served whatever is the matter:
+    /// clients give up for good on a metadata request that ends in a 5xx.
+    fn document(self, snapshot: &Snapshot) -> Option<Answer> {
+        let bytes = match self {
+            Self::OpenIdConfiguration => &snapshot.metadata.openid_configuration,
+            Self::AuthorizationServer => &snapshot.metadata.oauth_authorization_server,
+            Self::Jwks => &snapshot.metadata.jwks,
+            Self::Authorize | Self::Token | Self::UserInfo => return None,
+        };
+        Some(document(bytes.clone()))
+    }
+}
+
+/// Answers one request of a listener that faces people and applications.
+pub async fn route(app: &Arc<App>, context: &ListenerContext, request: Request<Incoming>) -> Answer {
+    let Some(route) = Route::of(request.uri().path()) else { return nothing_here(&request) };
+    if request.method() == Method::OPTIONS && !route.is_page() {
+        return preflight(route.methods());
+    }
+    let answer = match route.allows(request.method()) {
+        true => serve(app, context, route, request).await,
+        false if route.is_page() => wrong_method(route.methods()),
+        false => error::method_not_allowed(route.methods()),
+    };
+    if route.is_page() { answer } else { with_cors(answer) }
+}
+
+async fn serve(
+    app: &Arc<App>,
+    context: &ListenerContext,
+    route: Route,
+    request: Request<Incoming>,
+) -> Answer {
+    let snapshot = app.snapshot.load_full();
+    if let Some(document) = route.document(&snapshot) {
+        return document;
+    }
+    if let Err(unready) = app.tailnet.readiness() {
+        return not_ready(route, &unready);
+    }
+    let caller = match peer::caller(context, &snapshot.issuer, request.headers()) {
+        Ok(caller) => caller,
+        Err(refused) => {
+            tracing::warn!(target: "tsidecar::audit", listener = %context.listener(), error.reason = %refused, "a request was refused");
+            return bad_request(route, &refused.to_string());
+        }
+    };
+    if let Err(retry_after) = app.limiter.check(caller.origin()) {
+        return too_many(route, retry_after);
+    }
+    match route {
+        Route::Authorize => endpoint::authorize::handle(app, &snapshot, &caller, request).await,
+        Route::Token => endpoint::token::handle(app, &snapshot, &caller, request).await,
+        Route::UserInfo => endpoint::userinfo::handle(app, &snapshot, &caller, request).await,
+        Route::OpenIdConfiguration | Route::AuthorizationServer | Route::Jwks => error::not_found(),
+    }
+}
+
+fn not_ready(route: Route, unready: &Unready) -> Answer {
+    let mut answer = error::unavailable(NOT_READY_RETRY, &unready.to_string());
+    if route.is_page() {
+        let retry = answer.headers_mut().remove(hyper::header::RETRY_AFTER);
+        answer = unavailable_page(&unready.to_string());
+        if let Some(retry) = retry {
+            answer.headers_mut().insert(hyper::header::RETRY_AFTER, retry);
+        }
+    }
+    answer
+}
+
+/// Seconds after which to try again while we are not ready.
+const NOT_READY_RETRY: u32 = 5;
+
+/// The page of a passing state.
+fn unavailable_page(detail: &str) -> Answer {
+    let notice = Notice {
+        title: "Sign-in is not possible right now",
+        what: "The sign-in service is running, but it cannot tell who is calling at the moment.",
+        cure: "Wait a few seconds and load this page again. If it stays like this, tell the person who runs this service.",
+        detail,
+    };
+    notice.answer(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn bad_request(route: Route, reason: &str) -> Answer {
+    if !route.is_page() {
+        return error::oauth(
+            StatusCode::BAD_REQUEST,
+            tsidecar_oauth::error::ErrorCode::InvalidRequest,
+            reason,
+        );
+    }
+    let notice = Notice {
+        title: "This request cannot be trusted",
+        what: "Something between you and this service changed the request on its way.",
+        cure: "Open the application again from a device on the tailnet, without a proxy in between.",
+        detail: reason,
+    };
+    notice.answer(StatusCode::BAD_REQUEST)
+}
+
+fn too_many(route: Route, retry_after: u32) -> Answer {
+    let mut answer = error::too_many(retry_after);
+    if route.is_page() {
+        let notice = Notice {
+            title: "Too many requests",
+            what: "This device has asked to sign in very often in a short time.",
+            cure: "Wait a moment and try again.",
+            detail: "",
+        };
+        answer = notice.answer(StatusCode::TOO_MANY_REQUESTS);
+        answer.headers_mut().insert(hyper::header::RETRY_AFTER, retry_after.into());
+    }
+    answer
+}
+
+fn wrong_method(methods: &'static str) -> Answer {
+    let notice = Notice {
+        title: "This is not how sign-in works",
+        what: "The application sent its sign-in request in a way that does not exist.",
+        cure: "Go back to the application and start again.",
+        detail: "the authorization endpoint answers GET and POST",
+    };
+    let mut answer = notice.answer(StatusCode::METHOD_NOT_ALLOWED);
+    answer.headers_mut().insert(hyper::header::ALLOW, hyper::header::HeaderValue::from_static(methods));
+    answer
+}
+
+/// 404: JSON for machines and all well-known paths, a page for a person with a browser.
+fn nothing_here(request: &Request<Incoming>) -> Answer {
+    let accept = request.headers().get(hyper::header::ACCEPT).and_then(|value| value.to_str().ok());
+    let is_browser = accept.is_some_and(|accept| accept.contains("text/html"));
+    if !is_browser || request.uri().path().starts_with("/.well-known/") {
+        return with_cors(error::not_found());
+    }
+    let notice = Notice {
+        title: "There is no page here",
+        what: "This address belongs to a sign-in service. Applications send people here to sign in.",
+        cure: "Open the application that you want to use; it will bring you here by itself.",
+        detail: "",
+    };
+    notice.answer(StatusCode::NOT_FOUND)
+}

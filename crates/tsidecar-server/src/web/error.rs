@@ -1,0 +1,122 @@
+//! Failure to status, headers and body: the only place that picks a status for a machine endpoint.
+
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+use serde::Serialize;
+use tsidecar_oauth::error::{ErrorCode, plain};
+use tsidecar_oauth::uri::Issuer;
+use tsidecar_oauth::userinfo::BearerError;
+
+use super::response::{Answer, json};
+use crate::failure::Failure;
+
+/// The body of every error of a machine endpoint (RFC 6749 §5.2).
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'a str,
+    error_description: &'a str,
+}
+
+/// An error of a machine endpoint. Quotes and backslashes have no place in a description (RFC 6749 §5.2).
+pub fn oauth(status: StatusCode, code: ErrorCode, description: &str) -> Answer {
+    named(status, code.as_str(), description)
+}
+
+fn named(status: StatusCode, error: &str, description: &str) -> Answer {
+    let body =
+        serde_json::to_vec(&Body { error, error_description: &plain(description) }).unwrap_or_default();
+    json(status, body)
+}
+
+/// Turns a failure into an answer, and logs it once.
+pub fn answer(failure: &Failure, issuer: &Issuer, challenge: Challenge) -> Answer {
+    match failure {
+        Failure::Refused { code, description } => {
+            let client_failed = *code == ErrorCode::InvalidClient;
+            let status = if client_failed { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
+            let mut answer = oauth(status, *code, description);
+            if client_failed && challenge == Challenge::Basic {
+                challenge_header(&mut answer, &format!("Basic realm=\"{issuer}\", charset=\"UTF-8\""));
+            }
+            answer
+        }
+        Failure::Http { status, description } => oauth(*status, ErrorCode::InvalidRequest, description),
+        Failure::Unavailable { retry_after, why } => {
+            tracing::warn!(error.reason = %why, "a request was answered with 503");
+            unavailable(*retry_after, why)
+        }
+        Failure::Broken { why } => {
+            tracing::error!(error.reason = %why, "a request failed on our side");
+            oauth(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                ErrorCode::ServerError,
+                "an error on our side; the log has more",
+            )
+        }
+    }
+}
+
+/// Whether the client tried HTTP Basic, and so must be challenged when it fails (RFC 6749 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// It sent an Authorization header.
+    Basic,
+    /// It did not.
+    None,
+}
+
+/// 503 with `Retry-After`: always `temporarily_unavailable`, because SDKs throw tokens away on `server_error`.
+pub fn unavailable(retry_after: u32, why: &str) -> Answer {
+    let mut answer = oauth(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, why);
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+    answer
+}
+
+/// 429 with `Retry-After`.
+pub fn too_many(retry_after: u32) -> Answer {
+    let text = "too many requests from this device; try again in a moment";
+    let mut answer = oauth(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TemporarilyUnavailable, text);
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+    answer
+}
+
+/// 404 in JSON; unknown well-known paths answer so, too.
+pub fn not_found() -> Answer {
+    named(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}
+
+/// 405 in JSON.
+pub fn method_not_allowed(allow: &'static str) -> Answer {
+    let mut answer =
+        oauth(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidRequest, "the method is not allowed here");
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    answer
+}
+
+/// A refusal of a bearer token, with its challenge (RFC 6750 §3).
+pub fn bearer(error: BearerError, issuer: &Issuer) -> Answer {
+    let Some(code) = error.code() else {
+        let mut answer = oauth(StatusCode::UNAUTHORIZED, ErrorCode::InvalidToken, &error.to_string());
+        challenge_header(&mut answer, &format!("Bearer realm=\"{issuer}\""));
+        return answer;
+    };
+    let status = match code {
+        ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
+        ErrorCode::InsufficientScope => StatusCode::FORBIDDEN,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let mut answer = oauth(status, code, &error.to_string());
+    let scope = if code == ErrorCode::InsufficientScope { ", scope=\"openid\"" } else { "" };
+    let challenge = format!(
+        "Bearer realm=\"{issuer}\", error=\"{code}\", error_description=\"{}\"{scope}",
+        plain(&error.to_string())
+    );
+    challenge_header(&mut answer, &challenge);
+    answer
+}
+
+fn challenge_header(answer: &mut Answer, challenge: &str) {
+    if let Ok(value) = HeaderValue::from_str(challenge) {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    }
+}

@@ -1,0 +1,6 @@
+//! HTTP around the endpoints: bodies in, answers and pages out. Knows no rule of OAuth and no store.
+
+pub mod body;
+pub mod error;
+pub mod page;
+pub mod response;
