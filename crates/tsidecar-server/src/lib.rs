@@ -5,5 +5,7 @@ pub mod config;
 pub mod demo;
 pub mod entropy;
 pub mod identity;
+pub mod keys;
 pub mod peer;
+pub mod state;
 pub mod store;
