@@ -5,6 +5,7 @@
 //! of these files and add new ones through [`KeyFile::write`].
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
@@ -74,9 +75,18 @@ impl Keys {
         Self::read(folder.dir())?.complete(folder.dir())
     }
 
-    /// Takes the keys apart: what signs, what seals, and what may be told of both.
-    pub fn split(self) -> (SigningKeys, SealingSecrets, Vec<KeyInfo>) {
-        (self.signing, SealingSecrets(self.sealing), self.list)
+    /// Makes the ring of keys for one issuer. The epoch is the store's: a clock that went back starts a new one, and codes
+    /// sealed before die.
+    pub fn ring(self, issuer: &Issuer, epoch: CodeEpoch) -> KeyRing {
+        let derive = |key: &Sealing| {
+            let secret = FreshSecret::from_bytes(*key.secret);
+            (SealingKey::derive(key.id, secret, issuer, epoch), key.state)
+        };
+        KeyRing {
+            signing: Arc::new(self.signing),
+            sealing: Arc::new(SealingKeys::new(self.sealing.iter().map(derive).collect())),
+            list: self.list.into(),
+        }
     }
 
     fn read(dir: &Path) -> Result<Self, StateError> {
@@ -109,19 +119,15 @@ impl Keys {
     }
 }
 
-/// The secrets of the sealing keys, from which keys are derived for an issuer and a code epoch.
-#[derive(Debug)]
-pub struct SealingSecrets(Vec<Sealing>);
-
-impl SealingSecrets {
-    /// Derives the sealing keys. The epoch is the store's: a clock that went back starts a new one.
-    pub fn derive(&self, issuer: &Issuer, epoch: CodeEpoch) -> SealingKeys {
-        let derive = |key: &Sealing| {
-            let secret = FreshSecret::from_bytes(*key.secret);
-            (SealingKey::derive(key.id, secret, issuer, epoch), key.state)
-        };
-        SealingKeys::new(self.0.iter().map(derive).collect())
-    }
+/// The keys in use, shared by all snapshots of a process.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    /// What signs.
+    pub signing: Arc<SigningKeys>,
+    /// What seals.
+    pub sealing: Arc<SealingKeys>,
+    /// What may be told of both.
+    pub list: Arc<[KeyInfo]>,
 }
 
 /// Makes keys, each in a thread of its own, and writes their files.
@@ -348,12 +354,12 @@ mod tests {
         drop(first);
         let read = Keys::open(&folder(dir.path()), now()).unwrap();
         assert_eq!(read.list, list);
-        let (signing, secrets, _) = read.split();
-        let issuer = Issuer::parse("https://idp.tail.test").unwrap();
-        let sealing = secrets.derive(&issuer, CodeEpoch(0));
-        assert_eq!((signing.iter().count(), sealing.iter().count()), (2, 1));
-        assert!(signing.active(Algorithm::Rs256).is_ok() && signing.active(Algorithm::Es256).is_ok());
-        let printed = format!("{signing:?} {secrets:?} {sealing:?}");
+        let ring = read.ring(&Issuer::parse("https://idp.tail.test").unwrap(), CodeEpoch(0));
+        assert_eq!((ring.signing.iter().count(), ring.sealing.iter().count()), (2, 1));
+        assert!(
+            ring.signing.active(Algorithm::Rs256).is_ok() && ring.signing.active(Algorithm::Es256).is_ok()
+        );
+        let printed = format!("{ring:?}");
         let secret = std::fs::read_to_string(only(dir.path(), "keys/sealing", "sealing")).unwrap();
         let secret: serde_json::Value = serde_json::from_str(&secret).unwrap();
         assert!(!printed.contains(secret["secret"].as_str().unwrap()));

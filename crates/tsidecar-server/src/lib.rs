@@ -7,5 +7,6 @@ pub mod entropy;
 pub mod identity;
 pub mod keys;
 pub mod peer;
+pub mod snapshot;
 pub mod state;
 pub mod store;

@@ -1,0 +1,298 @@
+//! Everything reloadable as one value: clients, policy, resources, keys, and the documents made from them.
+//!
+//! A request takes the snapshot once; a change makes a new one and swaps it. A client in a file wins over a stored one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tsidecar_oauth::client::{Client, ClientError};
+use tsidecar_oauth::discovery::ProviderMetadata;
+use tsidecar_oauth::id::ClientId;
+use tsidecar_oauth::jose::{JoseError, SigningKeys};
+use tsidecar_oauth::policy::Policy;
+use tsidecar_oauth::resource::Resources;
+use tsidecar_oauth::seal::SealingKeys;
+use tsidecar_oauth::time::UnixTime;
+use tsidecar_oauth::uri::Issuer;
+
+use crate::config::Config;
+use crate::keys::{KeyInfo, KeyRing};
+use crate::state::Pins;
+use crate::store::StoredClient;
+
+/// What requests decide on.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The issuer; the same for the life of the process.
+    pub issuer: Issuer,
+    /// Every client that exists now, disabled ones included.
+    pub clients: BTreeMap<ClientId, Arc<Client>>,
+    /// Rules of the configuration, and how claims are made.
+    pub policy: Policy,
+    /// Configured resources.
+    pub resources: Resources,
+    /// What signs.
+    pub signing: Arc<SigningKeys>,
+    /// What seals.
+    pub sealing: Arc<SealingKeys>,
+    /// The documents that describe us.
+    pub metadata: Metadata,
+    /// What may be told of the keys.
+    pub keys: Arc<[KeyInfo]>,
+    base: Base,
+}
+
+/// The well-known documents, made once per change.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    /// OpenID Connect Discovery.
+    pub openid_configuration: Bytes,
+    /// RFC 8414.
+    pub oauth_authorization_server: Bytes,
+    /// RFC 7517.
+    pub jwks: Bytes,
+}
+
+/// What the next snapshot is made from, too.
+#[derive(Clone, Debug)]
+struct Base {
+    pins: Arc<Pins>,
+    config: Arc<Config>,
+    /// Where clients of files stand.
+    files: BTreeMap<ClientId, PathBuf>,
+}
+
+/// Why a snapshot cannot be made; the one in use stays.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// A client of a file is not valid.
+    #[error("client \"{id}\": {error}")]
+    Client {
+        /// The client.
+        id: String,
+        /// What is wrong.
+        error: ClientError,
+    },
+    /// There is no key for an algorithm that a client or resource asks for.
+    #[error("{what}: {error}")]
+    NoKey {
+        /// The client or resource.
+        what: String,
+        /// Which key.
+        error: JoseError,
+    },
+    /// A document cannot be written, which would be our own fault.
+    #[error("the metadata cannot be written: {0}")]
+    Metadata(#[from] serde_json::Error),
+}
+
+impl Snapshot {
+    /// Makes the first snapshot of a process.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]. Stored clients that are no longer valid are left out and reported in the log instead: one of them
+    /// must not keep all others out.
+    pub fn build(
+        config: &Arc<Config>,
+        pins: Pins,
+        ring: KeyRing,
+        stored: &[StoredClient],
+    ) -> Result<Self, SnapshotError> {
+        let issuer = pins.issuer(config);
+        let base = Base { pins: Arc::new(pins), config: Arc::clone(config), files: BTreeMap::new() };
+        Self::make(issuer, base, ring, stored)
+    }
+
+    /// Makes a snapshot from another configuration, or from other stored clients, with the same keys and issuer.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn next(&self, config: &Arc<Config>, stored: &[StoredClient]) -> Result<Self, SnapshotError> {
+        let base = Base { config: Arc::clone(config), files: BTreeMap::new(), ..self.base.clone() };
+        let ring = KeyRing {
+            signing: Arc::clone(&self.signing),
+            sealing: Arc::clone(&self.sealing),
+            list: Arc::clone(&self.keys),
+        };
+        Self::make(self.issuer.clone(), base, ring, stored)
+    }
+
+    fn make(
+        issuer: Issuer,
+        mut base: Base,
+        ring: KeyRing,
+        stored: &[StoredClient],
+    ) -> Result<Self, SnapshotError> {
+        let config = Arc::clone(&base.config);
+        let mut clients = from_store(stored, &ring.signing);
+        for (spec, file) in &config.clients {
+            let id = spec.id.clone();
+            let ended = stored.iter().find(|client| client.id.as_str() == id);
+            let not_before = ended.map_or(UnixTime::default(), |client| client.not_before);
+            let client = Client::new(spec.clone(), not_before)
+                .map_err(|error| SnapshotError::Client { id: id.clone(), error })?;
+            let key = ring.signing.active(client.id_token_alg());
+            key.map_err(|error| SnapshotError::NoKey { what: format!("client \"{id}\""), error })?;
+            base.files.insert(client.id().clone(), file.clone());
+            clients.insert(client.id().clone(), Arc::new(client));
+        }
+        for resource in &config.resources {
+            let what = || format!("resource \"{}\"", resource.uri.as_str());
+            let key = ring.signing.active(resource.alg);
+            key.map_err(|error| SnapshotError::NoKey { what: what(), error })?;
+        }
+        Ok(Self {
+            policy: Policy { rules: config.rules.clone(), claims: base.pins.claims(&config) },
+            resources: Resources::new(config.resources.clone()),
+            metadata: metadata(&issuer, &ring.signing)?,
+            clients,
+            issuer,
+            signing: ring.signing,
+            sealing: ring.sealing,
+            keys: ring.list,
+            base,
+        })
+    }
+
+    /// The client with this id.
+    pub fn client(&self, id: &str) -> Option<&Arc<Client>> {
+        ClientId::parse(id).ok().and_then(|id| self.clients.get(&id))
+    }
+
+    /// The file in which a client stands; `None` for a stored one.
+    pub fn file_of(&self, id: &ClientId) -> Option<&Path> {
+        self.base.files.get(id).map(PathBuf::as_path)
+    }
+
+    /// The configuration that this snapshot was made from.
+    pub const fn config(&self) -> &Arc<Config> {
+        &self.base.config
+    }
+
+    /// What was pinned at the first start.
+    pub fn pins(&self) -> &Pins {
+        &self.base.pins
+    }
+}
+
+fn from_store(stored: &[StoredClient], signing: &SigningKeys) -> BTreeMap<ClientId, Arc<Client>> {
+    let mut clients = BTreeMap::new();
+    for record in stored {
+        let Some(spec) = &record.spec else { continue };
+        let client = match Client::new(spec.clone(), record.not_before) {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::error!(client.id = %record.id, %error, "a stored client is not valid and is left out; change it with `tsidecar client add --replace`");
+                continue;
+            }
+        };
+        if let Err(error) = signing.active(client.id_token_alg()) {
+            tracing::error!(client.id = %record.id, %error, "a stored client is left out");
+            continue;
+        }
+        clients.insert(record.id.clone(), Arc::new(client));
+    }
+    clients
+}
+
+fn metadata(issuer: &Issuer, signing: &SigningKeys) -> Result<Metadata, SnapshotError> {
+    let document = Bytes::from(ProviderMetadata::new(issuer, &signing.algorithms()).to_json()?);
+    Ok(Metadata {
+        openid_configuration: document.clone(),
+        oauth_authorization_server: document,
+        jwks: serde_json::to_vec(&signing.jwks())?.into(),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use tsidecar_oauth::client::ClientSpec;
+    use tsidecar_oauth::jose::{Algorithm, PrivateKeyPem, SigningKey};
+    use tsidecar_oauth::key::KeyState;
+
+    use super::*;
+
+    /// Keys that cost nothing to make: ES256 only.
+    pub(crate) fn ring() -> KeyRing {
+        let pem = PrivateKeyPem::generate(Algorithm::Es256).unwrap();
+        let id = tsidecar_oauth::id::KeyId::parse("k1").unwrap();
+        let key = SigningKey::from_pem(id, Algorithm::Es256, &pem).unwrap();
+        let info = KeyInfo {
+            kid: "k1".into(),
+            kind: "ES256".into(),
+            state: KeyState::Active,
+            created_at: UnixTime::from_secs(1_800_000_000),
+        };
+        KeyRing {
+            signing: Arc::new(SigningKeys::new(vec![(key, KeyState::Active)])),
+            sealing: Arc::new(SealingKeys::default()),
+            list: [info].into(),
+        }
+    }
+
+    pub(crate) fn pins() -> Pins {
+        Pins::first(&Config::default(), Issuer::parse("https://idp.tail.test").unwrap(), "example.com")
+    }
+
+    pub(crate) fn spec(id: &str, name: &str) -> ClientSpec {
+        ClientSpec {
+            id: id.into(),
+            name: name.into(),
+            public: true,
+            redirect_uris: vec!["http://127.0.0.1/cb".into()],
+            id_token_alg: Algorithm::Es256,
+            ..ClientSpec::default()
+        }
+    }
+
+    pub(crate) fn stored(id: &str, spec: Option<ClientSpec>, not_before: u64) -> StoredClient {
+        let (id, not_before) = (ClientId::parse(id).unwrap(), UnixTime::from_secs(not_before));
+        StoredClient { id, spec, not_before, changed_at: not_before }
+    }
+
+    pub(crate) fn config(clients: Vec<ClientSpec>) -> Arc<Config> {
+        let clients = clients.into_iter().map(|spec| (spec, "/etc/tsidecar/tsidecar.toml".into())).collect();
+        Arc::new(Config { clients, ..Config::default() })
+    }
+
+    #[test]
+    fn a_client_in_a_file_wins_and_keeps_the_end_of_its_id() {
+        let records = [
+            stored("both", Some(spec("both", "stored")), 500),
+            stored("stored", Some(spec("stored", "stored")), 0),
+            stored("removed", None, 900),
+            stored("bad", Some(ClientSpec { name: String::new(), ..spec("bad", "") }), 0),
+            stored("rs", Some(ClientSpec { id_token_alg: Algorithm::Rs256, ..spec("rs", "rs") }), 0),
+        ];
+        let config = config(vec![spec("both", "file"), spec("removed", "again")]);
+        let snapshot = Snapshot::build(&config, pins(), ring(), &records).unwrap();
+        let ids: Vec<_> = snapshot.clients.keys().map(ClientId::as_str).collect();
+        assert_eq!(ids, ["both", "removed", "stored"]);
+        let client = |id| Arc::clone(snapshot.client(id).unwrap());
+        assert_eq!((client("both").name(), client("both").not_before().as_secs()), ("file", 500));
+        assert_eq!(client("removed").not_before().as_secs(), 900);
+        assert!(snapshot.file_of(client("both").id()).is_some());
+        assert!(snapshot.file_of(client("stored").id()).is_none());
+        assert!(snapshot.client("userid:1").is_none());
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_an_error_for_a_file() {
+        let config = config(vec![ClientSpec { id_token_alg: Algorithm::Rs256, ..spec("a", "A") }]);
+        let error = Snapshot::build(&config, pins(), ring(), &[]).unwrap_err();
+        assert_eq!(error.to_string(), "client \"a\": there is no active RS256 signing key");
+    }
+
+    #[test]
+    fn documents_name_the_issuer_and_stay_across_changes() {
+        let first = Snapshot::build(&config(Vec::new()), pins(), ring(), &[]).unwrap();
+        let text = String::from_utf8(first.metadata.openid_configuration.to_vec()).unwrap();
+        assert!(text.contains(r#""issuer":"https://idp.tail.test""#), "{text}");
+        assert!(text.contains(r#""id_token_signing_alg_values_supported":["ES256"]"#), "{text}");
+        let next = first.next(&config(vec![spec("a", "A")]), &[]).unwrap();
+        assert!(first.client("a").is_none() && next.client("a").is_some());
+        assert_eq!(first.metadata.jwks, next.metadata.jwks);
+    }
+}
