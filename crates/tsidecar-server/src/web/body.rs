@@ -91,3 +91,86 @@ fn is_form(headers: &HeaderMap) -> bool {
     let media_type = value.and_then(|value| value.split(';').next()).unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body_util::Full;
+    use hyper::body::Frame;
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn headers(media_type: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))])
+    }
+
+    async fn read_form(
+        media_type: &'static str,
+        query: Option<&str>,
+        body: &'static str,
+    ) -> Result<Params, String> {
+        let body = Full::new(Bytes::from_static(body.as_bytes()));
+        form(&headers(media_type), query, body).await.map_err(|failure| match failure {
+            Failure::Refused { code, description } => format!("{code}: {description}"),
+            other => format!("{other:?}"),
+        })
+    }
+
+    #[tokio::test]
+    async fn forms_and_nothing_else() {
+        const FORM: &str = "application/x-www-form-urlencoded";
+        assert_eq!(read_form(FORM, None, "a=1").await.unwrap().get("a"), Some("1"));
+        assert!(
+            read_form("Application/X-WWW-Form-Urlencoded; charset=utf-8", Some("x=1"), "a=1").await.is_ok()
+        );
+        for (media_type, query, body) in [
+            ("application/json", None, "{}"),
+            (FORM, Some("client_id=x"), "a=1"),
+            (FORM, Some("code="), "a=1"),
+            (FORM, Some("a=1&a=2"), "a=1"),
+            (FORM, None, "a=1&a=2"),
+        ] {
+            let refused = read_form(media_type, query, body).await.err();
+            assert!(
+                refused.as_ref().is_some_and(|text| text.starts_with("invalid_request: ")),
+                "{refused:?} {body}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_cut_off() {
+        let exact = Full::new(Bytes::from(vec![b'a'; LARGEST]));
+        assert_eq!(read(exact).await.unwrap().len(), LARGEST);
+        let larger = Full::new(Bytes::from(vec![b'a'; LARGEST + 1]));
+        let failure = read(larger).await.unwrap_err();
+        assert!(
+            matches!(failure, Failure::Http { status: StatusCode::PAYLOAD_TOO_LARGE, .. }),
+            "{failure:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_cut_off() {
+        let failure = read(Endless).await.unwrap_err();
+        assert!(matches!(failure, Failure::Http { status: StatusCode::REQUEST_TIMEOUT, .. }), "{failure:?}");
+    }
+
+    /// A body of which nothing ever comes.
+    struct Endless;
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+            Poll::Pending
+        }
+    }
+}

@@ -37,3 +37,51 @@ impl Notice<'_> {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64ct::{Base64, Encoding};
+    use http_body_util::BodyExt;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    const NOTICE: Notice<'_> =
+        Notice { title: "T", what: "<script>alert(1)</script>", cure: "C & \"D\"", detail: "" };
+
+    fn text(answer: Answer) -> String {
+        let collected = block_on(answer.into_body().collect());
+        String::from_utf8(collected.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn the_policy_allows_exactly_the_style_of_the_page() {
+        let page = text(NOTICE.answer(StatusCode::OK));
+        let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+        let hash = Base64::encode_string(&Sha256::digest(style.as_bytes()));
+        assert!(POLICY.to_str().unwrap().contains(&format!("style-src 'sha256-{hash}'")), "sha256-{hash}");
+    }
+
+    /// A11: whatever stands in a page is text.
+    #[test]
+    fn pages_escape_and_carry_their_headers() {
+        let answer = NOTICE.answer(StatusCode::BAD_REQUEST);
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        let header = |name: &str| answer.headers().get(name).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(header("cache-control"), "no-store");
+        assert_eq!(header("x-frame-options"), "DENY");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "same-origin");
+        let policy = header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
+        assert!(!policy.contains("unsafe") && !policy.contains("script-src"));
+        let page = text(answer);
+        assert!(!page.contains("<script>") && page.contains("alert(1)"));
+        assert!(page.contains("width=device-width") && page.contains("color-scheme"));
+    }
+}
