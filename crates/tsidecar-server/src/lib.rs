@@ -10,3 +10,4 @@ pub mod peer;
 pub mod snapshot;
 pub mod state;
 pub mod store;
+pub mod tailnet;

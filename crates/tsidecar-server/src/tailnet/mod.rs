@@ -1,0 +1,301 @@
+//! Follows tailscaled: who has an address now, and whether what is said can be believed (design section 4).
+//!
+//! One task reads the bus, one reads status, preferences and serve config: at each reconnect, when the bus says something
+//! about them, and every 30 s. What they learn is one value of [`Facts`]; everything else is a pure function of it.
+//! tailscaled away is never an answer about a person.
+
+mod exposure;
+mod facts;
+mod follow;
+mod unready;
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+use tsidecar_localapi::{CacheLimits, Client, Destination, ServiceName, StableNodeId, WhoIs, WhoisCache};
+use tsidecar_oauth::id::Listener;
+
+use self::facts::{Facts, Limits};
+pub use self::{exposure::Boundary, unready::Unready};
+use crate::{
+    identity::{IdentityPolicy, Sighting, identify},
+    peer::{Caller, Gate, Origin, PROXY, Role},
+};
+
+/// What tailscaled says. Dropping it ends the tasks that listen.
+#[derive(Debug)]
+pub struct Tailnet {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+    going_down: AtomicBool,
+}
+
+/// What [`Tailnet::start`] needs to know.
+#[derive(Debug)]
+pub struct Settings {
+    /// The daemon to follow.
+    pub client: Client,
+    /// Told which process it is after each reconnect.
+    pub gate: Arc<Gate>,
+    /// What must not be exposed.
+    pub boundary: Boundary,
+    /// Whom the tailnet's answers are taken for.
+    pub identity: IdentityPolicy,
+    /// How long tailscaled may have been cut off from its control server; `None` is for ever.
+    pub max_stale: Option<Duration>,
+}
+
+/// Why a sender is not identified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unidentified {
+    /// Nobody can be identified now: 503.
+    #[error(transparent)]
+    Unready(#[from] Unready),
+    /// `Tailscale-User-Login` and whois disagree, so somebody other than serve stands in front: 400, and an alert.
+    #[error(
+        "Tailscale-User-Login names another person than the tailnet does; something between `tailscale serve` and this server sends headers of its own"
+    )]
+    Contradiction,
+}
+
+struct Shared {
+    cache: WhoisCache,
+    gate: Arc<Gate>,
+    boundary: Boundary,
+    policy: IdentityPolicy,
+    limits: Limits,
+    facts: watch::Sender<Facts>,
+    /// Asks the surveyor to read everything again.
+    wanted: tokio::sync::Notify,
+    judged: Mutex<BTreeMap<IpAddr, Vec<Judged>>>,
+}
+
+/// What a whois answer was judged to mean. Rules are parsed once per answer, not once per request.
+struct Judged {
+    listener: Listener,
+    /// The same answer means the same; holding it keeps its place in memory from being used for another.
+    whois: Arc<WhoIs>,
+    this_node: StableNodeId,
+    sighting: Sighting,
+}
+
+impl Tailnet {
+    /// Starts to follow tailscaled. Must be called on a tokio runtime.
+    pub fn start(settings: Settings) -> Arc<Self> {
+        let shared = Arc::new(Shared {
+            cache: WhoisCache::new(settings.client, CacheLimits::default()),
+            gate: settings.gate,
+            boundary: settings.boundary,
+            policy: settings.identity,
+            limits: Limits { max_stale: settings.max_stale },
+            facts: watch::Sender::new(Facts::new()),
+            wanted: tokio::sync::Notify::new(),
+            judged: Mutex::default(),
+        });
+        let tasks = vec![
+            tokio::spawn(follow::follow_bus(Arc::clone(&shared))),
+            tokio::spawn(follow::survey(Arc::clone(&shared))),
+        ];
+        Arc::new(Self { shared, tasks, going_down: AtomicBool::new(false) })
+    }
+
+    /// The client that asks tailscaled.
+    pub fn client(&self) -> &Client {
+        self.shared.cache.client()
+    }
+
+    /// Tells who has an address now, with the capabilities towards a listener; one whois, from an answer at most 2 s old.
+    ///
+    /// "Nobody" is believed only while a map of the tailnet has arrived since the bus was opened, before the question and
+    /// after it.
+    ///
+    /// # Errors
+    /// [`Unready`] when tailscaled cannot tell.
+    pub async fn identify(&self, address: IpAddr, listener: &Listener) -> Result<Sighting, Unready> {
+        match self.ask(address, listener).await? {
+            Some((whois, this_node)) => Ok(self.shared.judge(address, listener, whois, this_node)),
+            None => Ok(Sighting::Unknown),
+        }
+    }
+
+    /// Tells who sent a request: as [`Self::identify`], and what serve says of the sender must agree.
+    /// [`Sighting::Unknown`] for whoever came by Funnel, without asking.
+    ///
+    /// # Errors
+    /// - [`Unidentified::Unready`] when tailscaled cannot tell,
+    /// - [`Unidentified::Contradiction`] when the request claims another login; logged as an alert.
+    pub async fn identify_caller(&self, caller: &Caller) -> Result<Sighting, Unidentified> {
+        let Origin::Address(address) = caller.origin() else { return Ok(Sighting::Unknown) };
+        let mut answer = self.ask(address, caller.listener()).await?;
+        if contradicts(caller, answer.as_ref()) {
+            // Ours may be 2 s old, serve's is of now.
+            self.shared.cache.invalidate_address(address);
+            answer = self.ask(address, caller.listener()).await?;
+        }
+        if contradicts(caller, answer.as_ref()) {
+            tracing::error!(
+                alert = true, %address, listener = %caller.listener(),
+                "Tailscale-User-Login differs from whois: something else than `tailscale serve` sends requests here"
+            );
+            return Err(Unidentified::Contradiction);
+        }
+        match answer {
+            Some((whois, this_node)) => Ok(self.shared.judge(address, caller.listener(), whois, this_node)),
+            None => Ok(Sighting::Unknown),
+        }
+    }
+
+    /// Whether requests on a socket of this role may be answered now; a stop does not change it.
+    ///
+    /// # Errors
+    /// [`Unready`], the reason why not.
+    pub fn readiness_of(&self, role: &Role) -> Result<(), Unready> {
+        self.shared.facts.borrow().readiness(role, &self.shared.limits, Instant::now())
+    }
+
+    /// Whether the host's own socket is ready, for whoever decides where to send new requests: a stop shows here.
+    ///
+    /// # Errors
+    /// [`Unready`], the reason why not.
+    pub fn readiness(&self) -> Result<(), Unready> {
+        if self.going_down.load(Ordering::Relaxed) {
+            return Err(Unready::GoingDown);
+        }
+        self.readiness_of(&Role::Host)
+    }
+
+    /// Says that the stop has begun.
+    pub fn going_down(&self) {
+        self.going_down.store(true, Ordering::Relaxed);
+    }
+
+    /// Calls back with the readiness of the host's socket, now and whenever it changes; never returns.
+    pub async fn on_change(&self, mut tell: impl FnMut(&Result<(), Unready>)) {
+        let mut facts = self.shared.facts.subscribe();
+        let mut told = None;
+        loop {
+            facts.mark_unchanged();
+            let now = self.readiness_of(&Role::Host);
+            if told.as_ref() != Some(&now) {
+                tell(&now);
+                told = Some(now);
+            }
+            if facts.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        address: IpAddr,
+        listener: &Listener,
+    ) -> Result<Option<(Arc<WhoIs>, StableNodeId)>, Unready> {
+        let Some(destination) = Towards::of(listener) else { return Ok(None) };
+        for _ in 0..ATTEMPTS {
+            let (epoch, this_node) = self.shared.trusted()?;
+            let answer = self.shared.cache.whois(address, destination.as_destination()).await?;
+            if let Some(whois) = answer {
+                return Ok(Some((whois, this_node)));
+            }
+            if self.shared.trusted()?.0 == epoch {
+                return Ok(None);
+            }
+        }
+        Err(Unready::Starting)
+    }
+}
+
+impl Drop for Tailnet {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Shared {
+    /// The current epoch and this node's name, while whois can be believed.
+    fn trusted(&self) -> Result<(u64, StableNodeId), Unready> {
+        let facts = self.facts.borrow();
+        let reading = facts.trusted(&self.limits, Instant::now())?;
+        Ok((facts.epoch(), reading.this_node.clone()))
+    }
+
+    fn judge(
+        &self,
+        address: IpAddr,
+        listener: &Listener,
+        whois: Arc<WhoIs>,
+        this_node: StableNodeId,
+    ) -> Sighting {
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = judged.get(&address).into_iter().flatten().find(|known| known.listener == *listener);
+        let known = known.filter(|known| Arc::ptr_eq(&known.whois, &whois) && known.this_node == this_node);
+        if let Some(known) = known {
+            return known.sighting.clone();
+        }
+        let (sighting, skipped) = identify(&whois, &this_node, &self.policy);
+        for error in skipped {
+            tracing::warn!(device = %whois.node.stable_id, %error, "a rule of the capability, or a part of it, was skipped");
+        }
+        if judged.len() >= JUDGED {
+            judged.clear();
+        }
+        let of_address = judged.entry(address).or_default();
+        of_address.retain(|known| known.listener != *listener);
+        of_address.push(Judged { listener: listener.clone(), whois, this_node, sighting: sighting.clone() });
+        sighting
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("facts", &*self.facts.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// The destination that a listener stands for.
+enum Towards {
+    Host,
+    Service(ServiceName),
+}
+
+impl Towards {
+    /// `None` for a name that no socket of ours has: it comes from a code or grant, so its owner has nothing there.
+    fn of(listener: &Listener) -> Option<Self> {
+        let name = listener.as_str();
+        if *listener == Listener::host() || name.starts_with(PROXY) {
+            return Some(Self::Host);
+        }
+        name.parse().ok().map(Self::Service)
+    }
+
+    const fn as_destination(&self) -> Destination<'_> {
+        match self {
+            Self::Host => Destination::Host,
+            Self::Service(name) => Destination::Service(name),
+        }
+    }
+}
+
+/// serve names no login for tagged nodes, and none for whom it does not know.
+fn contradicts(caller: &Caller, answer: Option<&(Arc<WhoIs>, StableNodeId)>) -> bool {
+    let Some(claimed) = caller.claimed_login() else { return false };
+    let whois = answer.map(|(whois, _)| whois).filter(|whois| !whois.node.is_tagged());
+    !whois.is_some_and(|whois| claimed.is(whois.user_profile.login_name.as_str()))
+}
+
+/// How often "nobody" is asked again because tailscaled changed under the question.
+const ATTEMPTS: usize = 3;
+/// For how many addresses the judgement is kept; each entry is one whois answer and what was made of it.
+const JUDGED: usize = 1024;
+
+#[cfg(test)]
+mod tests;
