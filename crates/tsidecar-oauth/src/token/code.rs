@@ -108,11 +108,13 @@ impl Redemption {
         policy.admit(client.client(), identity).map_err(TokenError::Denied)?;
         let lives = client.client().lives();
         let refreshes = client.client().may_use(GrantType::RefreshToken);
+        // Without a refresh token nothing outlives the access token, so the grant need not either.
+        let longest = if refreshes { lives.refresh_absolute } else { lives.access_token };
         let facts = GrantFacts {
             resources: self.resources.clone(),
             method: client.method(),
             place: place.filter(|_| client.client().is_public()),
-            expires_at: now.after(lives.refresh_absolute),
+            expires_at: now.after(longest),
             idle: refreshes.then_some(lives.refresh_idle),
             ..facts(code)
         };
@@ -288,6 +290,7 @@ mod tests {
             Some(Place::Outside),
             at(1_010),
         );
-        assert_eq!(grant.unwrap().facts().idle, None);
+        let facts = grant.unwrap().facts().clone();
+        assert_eq!((facts.idle, facts.expires_at), (None, at(1_610)));
     }
 }

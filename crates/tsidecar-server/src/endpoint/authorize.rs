@@ -139,14 +139,12 @@ async fn identify(
             return Err(Unidentified::Back(RedirectReason::Unavailable, None));
         }
     };
+    if !caller.agrees_with(&sighting) {
+        audit::contradicted(caller, client);
+        return Err(Unidentified::Stay(Stay::Contradiction));
+    }
     let refused = match sighting {
-        Sighting::Person(identity) => {
-            if caller.claimed_login().is_none_or(|login| login.is(&identity.login)) {
-                return Ok(identity);
-            }
-            audit::contradicted(&identity, client);
-            return Err(Unidentified::Stay(Stay::Contradiction));
-        }
+        Sighting::Person(identity) => return Ok(identity),
         Sighting::Unknown => return Err(Unidentified::Stay(Stay::Outside)),
         Sighting::Workload(_) => RefusedNode::Tagged,
         Sighting::Refused(refused) => refused,

@@ -175,6 +175,10 @@ impl<'a> Asked<'a> {
     async fn place(&self) -> Result<Place, Failure> {
         let Origin::Address(address) = self.caller.origin() else { return Ok(Place::Outside) };
         let sighting = self.app.tailnet.identify(address, self.caller.listener()).await?;
+        if !self.caller.agrees_with(&sighting) {
+            audit::contradicted(self.caller, self.client.client());
+            return Err(Failure::invalid_request("Tailscale-User-Login names another person than the tailnet does"));
+        }
         Ok(match sighting {
             Sighting::Person(identity) => Place::Device(identity.device.id.clone()),
             Sighting::Workload(workload) => Place::Device(workload.device.id.clone()),
