@@ -204,7 +204,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Response<Full<
         Role::Host | Role::Service(_) | Role::Proxy => {
             router::route(&shared.app, &shared.context, request).await
         }
-        Role::Admin => endpoint::admin::route(&shared.app, request).await,
+        Role::Admin => error::not_found(),
         Role::Ops => endpoint::health::route(&shared.app, &request),
     }
 }
