@@ -7,7 +7,7 @@ use tsidecar_oauth::token::TokenError;
 use tsidecar_oauth::token::answer::AnswerError;
 
 use crate::store::StoreError;
-use crate::tailnet::Unready;
+use crate::tailnet::{Unidentified, Unready};
 
 /// Seconds after which a client may try again when we were only busy.
 const BUSY_RETRY: u32 = 1;
@@ -91,6 +91,15 @@ impl From<serde_json::Error> for Failure {
 impl From<Unready> for Failure {
     fn from(error: Unready) -> Self {
         Self::Unavailable { retry_after: AWAY_RETRY, why: error.to_string() }
+    }
+}
+
+impl From<Unidentified> for Failure {
+    fn from(error: Unidentified) -> Self {
+        match error {
+            Unidentified::Unready(unready) => unready.into(),
+            Unidentified::Contradiction => Self::invalid_request(error.to_string()),
+        }
     }
 }
 

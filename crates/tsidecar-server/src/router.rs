@@ -98,7 +98,7 @@ async fn serve(
     if let Some(document) = route.document(&snapshot) {
         return document;
     }
-    if let Err(unready) = app.tailnet.readiness() {
+    if let Err(unready) = app.tailnet.readiness_of(context.role()) {
         return not_ready(route, &unready);
     }
     let caller = match peer::caller(context, &snapshot.issuer, request.headers()) {

@@ -1,6 +1,5 @@
 //! `/authorize`: a person comes with a browser and leaves with a code, without touching anything.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -20,6 +19,7 @@ use crate::failure::Failure;
 use crate::identity::{RefusedNode, Sighting};
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
+use crate::tailnet::Unidentified;
 use crate::web::body;
 use crate::web::page::Notice;
 use crate::web::response::{Answer, redirect};
@@ -47,7 +47,7 @@ enum Refused {
 }
 
 /// Why nobody was recognised.
-enum Unidentified {
+enum Nobody {
     Stay(Stay),
     Back(RedirectReason, Option<RefusedNode>),
 }
@@ -107,11 +107,10 @@ async fn authorize(
         audit::authorization_refused(caller, client, reason);
         back(reason)
     })?;
-    let identity =
-        identify(app, caller, address, client).await.map_err(|unidentified| match unidentified {
-            Unidentified::Stay(stay) => Refused::Stay(stay),
-            Unidentified::Back(reason, why) => Refused::Back(Box::new(target.clone()), reason, why),
-        })?;
+    let identity = identify(app, caller, client).await.map_err(|nobody| match nobody {
+        Nobody::Stay(stay) => Refused::Stay(stay),
+        Nobody::Back(reason, why) => Refused::Back(Box::new(target.clone()), reason, why),
+    })?;
     let occasion = Occasion { listener: caller.listener(), address, now: app.clock.now() };
     let code = issue(&validated, client, &identity, &snapshot.policy, occasion, entropy::id()).map_err(
         |reason| {
@@ -126,31 +125,26 @@ async fn authorize(
 }
 
 /// Asks who is calling, now.
-async fn identify(
-    app: &App,
-    caller: &Caller,
-    address: IpAddr,
-    client: &Client,
-) -> Result<Arc<Identity>, Unidentified> {
-    let sighting = match app.tailnet.identify(address, caller.listener()).await {
+async fn identify(app: &App, caller: &Caller, client: &Client) -> Result<Arc<Identity>, Nobody> {
+    let sighting = match app.tailnet.identify_caller(caller).await {
         Ok(sighting) => sighting,
-        Err(unready) => {
+        Err(Unidentified::Contradiction) => {
+            audit::contradicted(caller, client);
+            return Err(Nobody::Stay(Stay::Contradiction));
+        }
+        Err(Unidentified::Unready(unready)) => {
             tracing::warn!(error.reason = %unready, "an authorization met a tailscaled that does not answer");
-            return Err(Unidentified::Back(RedirectReason::Unavailable, None));
+            return Err(Nobody::Back(RedirectReason::Unavailable, None));
         }
     };
-    if !caller.agrees_with(&sighting) {
-        audit::contradicted(caller, client);
-        return Err(Unidentified::Stay(Stay::Contradiction));
-    }
     let refused = match sighting {
         Sighting::Person(identity) => return Ok(identity),
-        Sighting::Unknown => return Err(Unidentified::Stay(Stay::Outside)),
+        Sighting::Unknown => return Err(Nobody::Stay(Stay::Outside)),
         Sighting::Workload(_) => RefusedNode::Tagged,
         Sighting::Refused(refused) => refused,
     };
     audit::device_refused(caller, client, refused);
-    Err(Unidentified::Back(RedirectReason::Device, Some(refused)))
+    Err(Nobody::Back(RedirectReason::Device, Some(refused)))
 }
 
 /// Reads the parameters: from the query of a GET, from the body of a POST.

@@ -21,9 +21,10 @@ use tsidecar_oauth::token::{CodeRequest, RefreshRequest, TokenError, TokenReques
 use crate::app::App;
 use crate::failure::Failure;
 use crate::identity::Sighting;
-use crate::peer::{Caller, Origin};
+use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::store::{Intent, Pending, StoreError};
+use crate::tailnet::Unidentified;
 use crate::web::error::Challenge;
 use crate::web::response::{Answer, json};
 use crate::web::{body, error};
@@ -173,12 +174,11 @@ impl<'a> Asked<'a> {
     /// Where the request comes from: it binds the refresh tokens of public clients. This only ever restricts, so a
     /// request of a web page counts like any other of its device.
     async fn place(&self) -> Result<Place, Failure> {
-        let Origin::Address(address) = self.caller.origin() else { return Ok(Place::Outside) };
-        let sighting = self.app.tailnet.identify(address, self.caller.listener()).await?;
-        if !self.caller.agrees_with(&sighting) {
-            audit::contradicted(self.caller, self.client.client());
-            return Err(Failure::invalid_request("Tailscale-User-Login names another person than the tailnet does"));
-        }
+        let sighting = self.app.tailnet.identify_caller(self.caller).await.inspect_err(|error| {
+            if *error == Unidentified::Contradiction {
+                audit::contradicted(self.caller, self.client.client());
+            }
+        })?;
         Ok(match sighting {
             Sighting::Person(identity) => Place::Device(identity.device.id.clone()),
             Sighting::Workload(workload) => Place::Device(workload.device.id.clone()),

@@ -12,7 +12,6 @@ use hyper::{
 };
 use tsidecar_oauth::{id::Listener, uri::Issuer};
 
-use crate::identity::Sighting;
 use crate::peer::ListenerContext;
 
 /// Where a request came from, as far as it can be believed. No identity yet: whois gives one.
@@ -118,18 +117,6 @@ impl Caller {
     /// request gets no authority from whois at machine endpoints: a page in somebody's browser is not that person.
     pub const fn is_from_web_page(&self) -> bool {
         self.from_web_page
-    }
-
-    /// Tells whether whois confirms the login name that the request carries, if it carries one. serve names nobody for a
-    /// tagged or unknown node, so there a name is a contradiction, too.
-    pub fn agrees_with(&self, sighting: &Sighting) -> bool {
-        match (&self.login, sighting) {
-            (None, _) => true,
-            (Some(login), Sighting::Person(identity)) => login.is(&identity.login),
-            // Whoever is refused gets nothing, so nothing is gained by a name.
-            (Some(_), Sighting::Refused(_)) => true,
-            (Some(_), Sighting::Workload(_) | Sighting::Unknown) => false,
-        }
     }
 
     /// The login name that whois must confirm, if the request carries one.
