@@ -2,7 +2,7 @@
 //!
 //! A file of mode 0600 holds format, id, kind, state, time of making, the private part, and a checksum over all of them.
 //! Whatever is missing or damaged in a known folder stops the start. Rotation, by time and by command, will move the states
-//! of these files and add new ones through [`KeyFile::write`].
+//! of these files and add new ones through `KeyFile::write`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Who is at the other end of a socket, and whose request this is (design section 4).
 //!
 //! [`door`] judges who may connect, by the credentials that the kernel tells; [`place`] says where our sockets may lie,
-//! binds them and gives inherited ones their role; [`caller`] reads the one address that a request is believed to come
+//! binds them and gives inherited ones their role; [`mod@caller`] reads the one address that a request is believed to come
 //! from. Nothing else in this program may trust a forwarded header.
 
 pub mod caller;

@@ -113,7 +113,7 @@ pub enum PlaceError {
         "an inherited socket has no path, so its role is unknown; ListenStream= must name a path of [listen]"
     )]
     Unnamed,
-    /// An inherited socket that [listen] does not name.
+    /// An inherited socket that `[listen]` does not name.
     #[error(
         "{}: this inherited socket has no role; ListenStream= must name a path of [listen]", .0.display()
     )]

@@ -1,7 +1,7 @@
 //! Follows tailscaled: who has an address now, and whether what is said can be believed (design section 4).
 //!
 //! One task reads the bus, one reads status, preferences and serve config: at each reconnect, when the bus says something
-//! about them, and every 30 s. What they learn is one value of [`Facts`]; everything else is a pure function of it.
+//! about them, and every 30 s. What they learn is one value of `Facts`; everything else is a pure function of it.
 //! tailscaled away is never an answer about a person.
 
 mod exposure;
