@@ -285,6 +285,15 @@ impl Config {
         build::options(&source, &mut source.parse()?)
     }
 
+    /// Reads and validates the text of one file, as [`Self::check`] does; what [`Self::load`] reads beside it is left out.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_text(path: &str, text: &str) -> Result<Self, ConfigError> {
+        let credentials = clients::Credentials { folder: None, required: false };
+        Self::from_source(&Source::from_text(path, text), &credentials)
+    }
+
     fn load_with(path: &Path, required: bool) -> Result<Self, ConfigError> {
         let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let credentials = clients::Credentials { folder, required };

@@ -52,7 +52,6 @@ impl Source {
         }
     }
 
-    #[cfg(test)]
     pub(super) fn from_text(path: &str, text: &str) -> Self {
         Self { path: path.into(), text: text.to_owned() }
     }

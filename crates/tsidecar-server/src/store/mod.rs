@@ -37,7 +37,7 @@ use tsidecar_oauth::time::UnixTime;
 pub use disk::{DiskOptions, DiskStore, OpenError};
 pub use ledger::LEAST_FREE_BYTES;
 pub use memory::MemoryStore;
-pub use record::{DecodeError, LONGEST_RECORD};
+pub use record::{DecodeError, LONGEST_RECORD, survives};
 
 /// The exit code of a process whose database failed to write, flush or sync (`EX_IOERR` of sysexits.h).
 ///

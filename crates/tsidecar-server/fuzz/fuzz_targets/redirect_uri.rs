@@ -1,0 +1,33 @@
+//! Redirect URIs, issuers and resource indicators: what is registered matches itself, and what matches differs in nothing but
+//! the port of a loopback address and an empty path.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tsidecar_oauth::uri::{Issuer, RedirectUri, ResourceIndicator};
+
+fuzz_target!(|data: (&str, &str)| {
+    let (registered, presented) = data;
+    if let Ok(issuer) = Issuer::parse(registered) {
+        assert_eq!(issuer.as_str(), registered);
+        assert!(!registered.ends_with('/') && issuer.endpoint("/x").starts_with(registered));
+    }
+    if let Ok(resource) = ResourceIndicator::parse(registered) {
+        assert!(resource.matches(registered) && !registered.contains('#'));
+    }
+    let Ok(uri) = RedirectUri::parse(registered) else { return };
+    assert!(uri.matches(registered));
+    assert!(!registered.contains('#') && registered.is_ascii());
+    for never in ["javascript:", "data:", "vbscript:", "file:", "blob:", "about:"] {
+        assert!(!registered.to_ascii_lowercase().starts_with(never));
+    }
+    if uri.matches(presented) && registered != presented {
+        let loopback = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
+        let host = loopback.iter().find(|host| registered.starts_with(**host)).expect("only loopback varies");
+        assert!(presented.starts_with(host));
+        let path = |uri: &str| {
+            let rest = uri[host.len()..].trim_start_matches(|c: char| c == ':' || c.is_ascii_digit());
+            if rest.is_empty() { "/".to_owned() } else { rest.to_owned() }
+        };
+        assert_eq!(path(registered), path(presented));
+    }
+});

@@ -1,0 +1,54 @@
+//! The two requests of the protocol. A redirect goes only to a registered address, and a request never gets more than it
+//! was entitled to.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use tsidecar_oauth::{
+    authorize::{AuthorizationRequest, RedirectReason, RedirectTarget, client_id},
+    client::{Client, ClientSpec},
+    params::Params,
+    resource::{Resource, Resources},
+    scope::ScopeToken,
+    time::UnixTime,
+    token::TokenRequest,
+    uri::{Issuer, ResourceIndicator},
+};
+
+static CLIENT: LazyLock<Client> = LazyLock::new(|| {
+    let spec = ClientSpec {
+        id: "c".to_owned(),
+        name: "c".to_owned(),
+        public: true,
+        redirect_uris: vec!["http://127.0.0.1/cb".to_owned(), "https://a.test/cb?x=1".to_owned()],
+        ..ClientSpec::default()
+    };
+    Client::new(spec, UnixTime::default()).unwrap()
+});
+static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::parse("https://idp.test").unwrap());
+static RESOURCES: LazyLock<Resources> = LazyLock::new(|| {
+    Resources::new(vec![Resource {
+        uri: ResourceIndicator::parse("https://r.test/r").unwrap(),
+        scopes: vec![ScopeToken::parse("read").unwrap()],
+        default_scopes: Vec::new(),
+        clients: vec!["*".to_owned()],
+        alg: tsidecar_oauth::jose::Algorithm::Rs256,
+    }])
+});
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(params) = Params::parse(data) else { return };
+    // Anything may come back, but no panic.
+    let _ = TokenRequest::parse(&params);
+    let _ = client_id(&params);
+    let Ok(target) = RedirectTarget::prove(&params, Some(&CLIENT), &ISSUER) else { return };
+    assert!(CLIENT.redirects_to(target.redirect_uri()));
+    let error = target.with_error(RedirectReason::Broken);
+    assert!(error.starts_with(target.redirect_uri()) && error.is_ascii() && !error.contains(['\r', '\n', ' ']));
+    if let Ok(request) = AuthorizationRequest::validate(&params, &CLIENT, target, &RESOURCES) {
+        assert!(params.get("code_challenge_method") == Some("S256"), "a public client without PKCE");
+        let known = ["openid", "profile", "email", "groups", "offline_access", "read"];
+        assert!(request.scope().iter().all(|token| known.contains(&token.as_str())));
+    }
+});
