@@ -102,12 +102,15 @@ fn listen(source: &Source, file: &raw::Listen, listen: &mut ListenConfig) -> Res
     }
     overlay(&mut listen.tailscale_ssh, file.tailscale_ssh);
     overlay(&mut listen.allow_unsafe_path, file.allow_unsafe_path);
-    if file.tailscaled_uid == Some(NOBODY) {
-        let message =
-            "65534 is what a user namespace shows for every account it does not know: it proves nothing";
-        return Err(source.error_in(&[Key("listen"), Key("tailscaled_uid")], message));
+    for (key, uid) in [("tailscaled_uid", file.tailscaled_uid), ("admin_uid", file.admin_uid)] {
+        if uid == Some(NOBODY) {
+            let message =
+                "65534 is what a user namespace shows for every account it does not know: it proves nothing";
+            return Err(source.error_in(&[Key("listen"), Key(key)], message));
+        }
     }
     overlay(&mut listen.tailscaled_uid, file.tailscaled_uid);
+    overlay(&mut listen.admin_uid, file.admin_uid);
     services(source, &file.service, listen)?;
     proxies(source, &file.proxy, listen)?;
     all_different(source, file, listen)

@@ -49,6 +49,7 @@ pub(super) struct Listen {
     pub tailscale_ssh: Option<TailscaleSsh>,
     pub allow_unsafe_path: Option<bool>,
     pub tailscaled_uid: Option<u32>,
+    pub admin_uid: Option<u32>,
     pub service: Vec<Service>,
     pub proxy: Vec<Proxy>,
 }

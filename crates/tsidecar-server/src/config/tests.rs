@@ -67,7 +67,7 @@ fn errors_of_options() {
     t.toml:1: issuer: "https://IDP.tail.test/" must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)
     t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, state, log, rule, client, resource
     t.toml:3: [listen] tailscale_ssh: "maybe" is not known; allowed: "refuse", "trusted"
-    t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, service, proxy
+    t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, admin_uid, service, proxy
     t.toml:2: [listen] socket: "serve.sock" must be an absolute path without ".."
     t.toml:2: [listen] socket: "/run/../tmp/a" must be an absolute path without ".."
     t.toml:3: [listen] socket: invalid type: integer `5`, expected a string
@@ -286,6 +286,7 @@ fn everything_that_can_be_said_is_kept() {
             tailscale_ssh: Refuse,
             allow_unsafe_path: false,
             tailscaled_uid: 0,
+            admin_uid: 0,
             services: [
                 ServiceListener {
                     name: ServiceName(

@@ -3,10 +3,15 @@
 //! hyper drops a handler when its connection closes, so each handler is a task of its own and the connection only waits for
 //! it: what a request has begun is finished whether or not anybody waits for the answer.
 
+mod patient;
+
+use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,28 +24,48 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tsidecar_oauth::error::ErrorCode;
 
+use self::patient::{Patient, Phase};
 use crate::app::App;
 use crate::endpoint;
+use crate::peer::caller::forwarders_header;
 use crate::peer::{Bound, Door, Gate, ListenerContext, Peer, Role};
 use crate::router;
 use crate::web::error;
 
-/// How long a connection may be idle, or take to send its headers. tailscaled keeps idle connections for 90 s; one that we
-/// closed earlier could swallow a POST.
-const IDLE: Duration = Duration::from_mins(2);
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// How long a connection may be idle.
+    idle: Duration,
+    /// How long the head of a request may take, once it has begun.
+    head: Duration,
+    /// How long one request may take.
+    request: Duration,
+    /// How long a request waits for its turn when too many are in flight.
+    turn: Duration,
+    /// How long the handlers may go on after the stop (design section 13).
+    drain: Duration,
+}
 
-/// How long one request may take: two asks of tailscaled, a body and a commit fit many times.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// tailscaled keeps idle connections for 90 s, and one that we closed earlier could swallow a POST. A request's time fits
+/// two questions to tailscaled, a body and a commit many times.
+const TIMES: Times = Times {
+    idle: Duration::from_mins(2),
+    head: Duration::from_secs(10),
+    request: Duration::from_secs(30),
+    turn: Duration::from_secs(5),
+    drain: Duration::from_secs(20),
+};
 
-/// How long a request waits for its turn when too many are in flight.
-const TURN: Duration = Duration::from_secs(5);
-
-/// How long the handlers may go on after the stop (design section 13).
-const DRAIN: Duration = Duration::from_secs(20);
-
-/// The most header fields and bytes of a request: more than any browser sends (attack A27).
-const MOST_HEADERS: usize = 100;
+/// The most bytes of a head: more than any browser sends (attack A27). Its fields are at most 100, hyper's default, which
+/// it reads without allocating.
 const LARGEST_HEAD: usize = 64 * 1024;
+
+/// How many administrators' and health requests are worked on at once, whatever the others do.
+const OWN_TURNS: usize = 16;
+
+/// How many refused connections of one socket are logged in a minute.
+const REFUSALS_LOGGED: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 /// What all connections of one socket share.
 struct Shared {
@@ -51,6 +76,8 @@ struct Shared {
     turns: Arc<Semaphore>,
     handlers: TaskTracker,
     stop: CancellationToken,
+    times: Times,
+    refusals: DefaultDirectRateLimiter,
 }
 
 /// Serves all sockets until `stop`, then lets the handlers finish, at most 20 s, and closes the store whatever they do.
@@ -63,31 +90,45 @@ pub async fn serve(
     sockets: Vec<Bound>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
+    serve_within(TIMES, app, gate, sockets, stop).await
+}
+
+async fn serve_within(
+    times: Times,
+    app: Arc<App>,
+    gate: Arc<Gate>,
+    sockets: Vec<Bound>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let turns = Arc::new(Semaphore::new(app.config.limits.requests_in_flight));
+    let own_turns = Arc::new(Semaphore::new(OWN_TURNS));
     let (handlers, connections) = (TaskTracker::new(), TaskTracker::new());
     let mut files = Vec::new();
     for socket in sockets {
         let listener = UnixListener::from_std(socket.listener)?;
         files.push(socket.file);
+        let is_own = matches!(socket.context.role(), Role::Admin | Role::Ops);
         let shared = Shared {
             app: Arc::clone(&app),
             gate: Arc::clone(&gate),
             context: socket.context,
             door: socket.door,
-            turns: Arc::clone(&turns),
+            turns: Arc::clone(if is_own { &own_turns } else { &turns }),
             handlers: handlers.clone(),
             stop: stop.clone(),
+            times,
+            refusals: RateLimiter::direct(Quota::per_minute(REFUSALS_LOGGED)),
         };
         connections.spawn(accept(listener, Arc::new(shared), connections.clone()));
     }
     stop.cancelled().await;
-    drain(&app, &handlers, &connections).await;
+    drain(&app, &handlers, &connections, times.drain).await;
     drop(files);
     let store = Arc::clone(&app.store);
     tokio::task::spawn_blocking(move || store.close()).await.map_err(std::io::Error::other)
 }
 
-async fn drain(app: &App, handlers: &TaskTracker, connections: &TaskTracker) {
+async fn drain(app: &App, handlers: &TaskTracker, connections: &TaskTracker, limit: Duration) {
     app.tailnet.going_down();
     connections.close();
     handlers.close();
@@ -95,7 +136,7 @@ async fn drain(app: &App, handlers: &TaskTracker, connections: &TaskTracker) {
         connections.wait().await;
         handlers.wait().await;
     };
-    if tokio::time::timeout(DRAIN, finished).await.is_err() {
+    if tokio::time::timeout(limit, finished).await.is_err() {
         let (handlers, connections) = (handlers.len(), connections.len());
         tracing::warn!(handlers, connections, "stopping although requests are still being worked on");
     }
@@ -133,20 +174,31 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>, connections: TaskTr
 
 async fn connection(stream: UnixStream, shared: Arc<Shared>) {
     if let Err(refusal) = admit(&stream, &shared).await {
-        tracing::warn!(
+        if shared.refusals.check().is_ok() {
+            tracing::warn!(
             target: crate::audit::TARGET,
             listener = %shared.context.listener(),
             error.reason = %refusal,
             "a connection was refused"
-        );
+            );
+        }
         return;
     }
-    let stop = shared.stop.clone();
-    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+    let (stop, times) = (shared.stop.clone(), shared.times);
+    let phase = Phase::default();
+    let stream = Patient::new(stream, phase.clone(), times.head);
+    let service = service_fn(move |request| {
+        phase.answering();
+        let (shared, phase) = (Arc::clone(&shared), phase.clone());
+        async move {
+            let answered = answer(shared, request).await;
+            phase.answered();
+            Ok::<_, Infallible>(answered)
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_headers(MOST_HEADERS)
+        .header_read_timeout(times.idle)
         .max_buf_size(LARGEST_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
@@ -170,33 +222,31 @@ async fn admit(stream: &UnixStream, shared: &Shared) -> Result<(), String> {
 }
 
 /// Runs the handler of one request in a task of its own, when its turn comes.
-async fn answer(
-    shared: Arc<Shared>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let times = shared.times;
     let turn = match Arc::clone(&shared.turns).try_acquire_owned() {
         Ok(turn) => turn,
-        Err(_) => match tokio::time::timeout(TURN, Arc::clone(&shared.turns).acquire_owned()).await {
+        Err(_) => match tokio::time::timeout(times.turn, Arc::clone(&shared.turns).acquire_owned()).await {
             Ok(Ok(turn)) => turn,
             Ok(Err(_)) | Err(_) => {
-                return Ok(error::unavailable(1, "too many requests at once; try again in a moment"));
+                return error::unavailable(1, "too many requests at once; try again in a moment");
             }
         },
     };
     let handlers = shared.handlers.clone();
     let handler = handlers.spawn(async move {
-        let answered = tokio::time::timeout(DEADLINE, dispatch(&shared, request)).await;
+        let answered = tokio::time::timeout(times.request, dispatch(&shared, request)).await;
         drop(turn);
         answered.unwrap_or_else(|_| error::unavailable(1, "the request took too long; try again in a moment"))
     });
-    Ok(handler.await.unwrap_or_else(|panic| {
+    handler.await.unwrap_or_else(|panic| {
         tracing::error!(error = %panic, "a handler panicked; please report this");
         error::oauth(
             StatusCode::INTERNAL_SERVER_ERROR,
             ErrorCode::ServerError,
             "an error on our side; the log has more",
         )
-    }))
+    })
 }
 
 async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -204,7 +254,19 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Response<Full<
         Role::Host | Role::Service(_) | Role::Proxy => {
             router::route(&shared.app, &shared.context, request).await
         }
+        Role::Admin | Role::Ops if forwarders_header(request.headers()).is_some() => refuse_forwarded(shared),
         Role::Admin => error::not_found(),
         Role::Ops => endpoint::health::route(&shared.app, &request),
     }
+}
+
+/// Nobody stands between an administrator and us: a header of a forwarder means that somebody does (attack A36).
+fn refuse_forwarded(shared: &Shared) -> Response<Full<Bytes>> {
+    tracing::warn!(
+        target: crate::audit::TARGET,
+        listener = %shared.context.listener(),
+        "a request with a forwarder's headers was refused; let no proxy and no serve target name this socket"
+    );
+    let text = "requests with Forwarded, X-Forwarded-* or Tailscale-* headers are refused here";
+    error::oauth(StatusCode::FORBIDDEN, ErrorCode::InvalidRequest, text)
 }
