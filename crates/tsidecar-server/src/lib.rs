@@ -13,6 +13,7 @@ pub mod keys;
 pub mod limiter;
 pub mod notify;
 pub mod peer;
+pub mod reload;
 pub mod router;
 pub mod serve;
 pub mod snapshot;

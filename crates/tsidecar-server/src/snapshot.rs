@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Mutex;
 use tsidecar_oauth::client::{Client, ClientError};
 use tsidecar_oauth::discovery::ProviderMetadata;
 use tsidecar_oauth::id::ClientId;
@@ -62,6 +63,8 @@ struct Base {
     config: Arc<Config>,
     /// Where clients of files stand.
     files: BTreeMap<ClientId, PathBuf>,
+    /// The right to replace the snapshot.
+    changes: Arc<Mutex<()>>,
 }
 
 /// Why a snapshot cannot be made; the one in use stays.
@@ -101,7 +104,12 @@ impl Snapshot {
         stored: &[StoredClient],
     ) -> Result<Self, SnapshotError> {
         let issuer = pins.issuer(config);
-        let base = Base { pins: Arc::new(pins), config: Arc::clone(config), files: BTreeMap::new() };
+        let base = Base {
+            pins: Arc::new(pins),
+            config: Arc::clone(config),
+            files: BTreeMap::new(),
+            changes: Arc::default(),
+        };
         Self::make(issuer, base, ring, stored)
     }
 
@@ -171,6 +179,11 @@ impl Snapshot {
         &self.base.config
     }
 
+    /// The right to replace the snapshot of this process: hold it from reading what the change rests on until the swap.
+    pub const fn changes(&self) -> &Arc<Mutex<()>> {
+        &self.base.changes
+    }
+
     /// What was pinned at the first start.
     pub fn pins(&self) -> &Pins {
         &self.base.pins
@@ -184,7 +197,7 @@ fn from_store(stored: &[StoredClient], signing: &SigningKeys) -> BTreeMap<Client
         let client = match Client::new(spec.clone(), record.not_before) {
             Ok(client) => client,
             Err(error) => {
-                tracing::error!(client.id = %record.id, %error, "a stored client is not valid and is left out; change it with `tsidecar client add --replace`");
+                tracing::error!(client.id = %record.id, %error, "a stored client is not valid and is left out; remove it with `tsidecar client remove`");
                 continue;
             }
         };

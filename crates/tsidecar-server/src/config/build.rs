@@ -24,7 +24,7 @@ const LONGEST_SOCKET: usize = 107;
 
 /// Overlays every section but clients on the defaults.
 pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, ConfigError> {
-    let mut config = Config::default();
+    let mut config = Config { file: source.path().to_owned(), ..Config::default() };
     if let Some(text) = &file.issuer {
         let issuer = Issuer::parse(text);
         config.issuer =

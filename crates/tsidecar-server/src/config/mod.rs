@@ -26,7 +26,7 @@ use tsidecar_oauth::uri::Issuer;
 use self::source::Source;
 
 pub use self::source::ConfigError;
-pub(crate) use self::value::spell;
+pub(crate) use self::value::{Length, spell};
 
 /// Where the configuration lies when the command line does not say.
 pub const DEFAULT_PATH: &str = "/etc/tsidecar/tsidecar.toml";
@@ -34,6 +34,8 @@ pub const DEFAULT_PATH: &str = "/etc/tsidecar/tsidecar.toml";
 /// The validated configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that this was read from.
+    pub file: PathBuf,
     /// `issuer`; `None` is the pinned one, at first start made from tailscaled's DNS name.
     pub issuer: Option<Issuer>,
     /// `[tailscale]`.
@@ -217,6 +219,7 @@ impl Default for Config {
     /// Every default of the configuration.
     fn default() -> Self {
         Self {
+            file: DEFAULT_PATH.into(),
             issuer: None,
             tailscale: TailscaleConfig { socket: "/run/tailscale/tailscaled.sock".into() },
             listen: ListenConfig {

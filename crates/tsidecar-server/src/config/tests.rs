@@ -271,6 +271,7 @@ fn everything_that_can_be_said_is_kept() {
     "#;
     insta::assert_debug_snapshot!(read(text).unwrap(), @r#"
     Config {
+        file: "t.toml",
         issuer: Some(
             Issuer(
                 "https://idp.tail.test:8443",
@@ -453,7 +454,7 @@ fn everything_that_can_be_said_is_kept() {
 fn the_shipped_file_is_the_default() {
     let defaults: String =
         SHIPPED.lines().filter_map(as_default).fold(String::new(), |all, line| all + line + "\n");
-    let mut expected = Config::default();
+    let mut expected = Config { file: "t.toml".into(), ..Config::default() };
     expected.tailscale.socket = "/run/tailscale/tailscaled.sock".into();
     assert_eq!(format!("{:#?}", read(&defaults).unwrap()), format!("{expected:#?}"));
     assert_eq!(format!("{:#?}", read(SHIPPED).unwrap().listen), format!("{:#?}", expected.listen));

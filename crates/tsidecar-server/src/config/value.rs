@@ -7,7 +7,7 @@ use tsidecar_oauth::time::Lifetime;
 
 /// A length of time with its unit, as in `"90s"`, `"10m"`, `"12h"`, `"30d"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Length(pub(super) Lifetime);
+pub(crate) struct Length(pub(crate) Lifetime);
 
 /// A length of time, or `"off"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

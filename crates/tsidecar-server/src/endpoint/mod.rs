@@ -1,5 +1,6 @@
 //! One file per URL: load, decide, commit, sign, respond. Endpoints never call each other; only the router names them.
 
+pub mod admin;
 pub mod authorize;
 pub mod health;
 pub mod token;

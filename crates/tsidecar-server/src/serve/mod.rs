@@ -255,7 +255,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Response<Full<
             router::route(&shared.app, &shared.context, request).await
         }
         Role::Admin | Role::Ops if forwarders_header(request.headers()).is_some() => refuse_forwarded(shared),
-        Role::Admin => error::not_found(),
+        Role::Admin => endpoint::admin::route(&shared.app, request).await,
         Role::Ops => endpoint::health::route(&shared.app, &request),
     }
 }

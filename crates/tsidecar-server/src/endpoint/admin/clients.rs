@@ -1,0 +1,196 @@
+//! `/clients/`: what an administrator does with clients. Changes are durable, then in force, then answered.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tsidecar_oauth::client::{Client, ClientSpec};
+use tsidecar_oauth::id::ClientId;
+use tsidecar_oauth::secret::ClientSecret;
+use tsidecar_oauth::time::UnixTime;
+
+use super::error::AdminError;
+use super::shape::{ClientAnswer, ClientRequest, Rotation};
+use crate::audit::TARGET;
+use crate::entropy;
+use crate::snapshot::Snapshot;
+use crate::store::{Store, StoredClient};
+
+/// What the administrator's requests work on.
+///
+/// A change holds [`Snapshot::changes`] from the reading of what it rests on until the swap. Between the acknowledgement of
+/// the store and the swap nothing is waited for, so a cancelled request cannot leave one without the other.
+pub(super) struct Desk<'a> {
+    pub(super) snapshot: &'a ArcSwap<Snapshot>,
+    pub(super) store: &'a dyn Store,
+    pub(super) now: UnixTime,
+}
+
+impl Desk<'_> {
+    /// Every client, in the order of their ids.
+    pub(super) fn list(&self) -> Vec<ClientAnswer> {
+        let snapshot = self.snapshot.load();
+        snapshot.clients.values().map(|client| tell(&snapshot, client)).collect()
+    }
+
+    /// One client.
+    pub(super) fn show(&self, id: &str) -> Result<ClientAnswer, AdminError> {
+        let snapshot = self.snapshot.load();
+        let client = snapshot.client(id).ok_or_else(|| AdminError::NoClient(id.to_owned()))?;
+        Ok(tell(&snapshot, client))
+    }
+
+    /// Makes a client that is not there yet; without an id one is made.
+    pub(super) async fn add(&self, request: ClientRequest) -> Result<ClientAnswer, AdminError> {
+        let id = match &request.client_id {
+            Some(id) => ClientId::parse(id)?,
+            None => ClientId::parse(&new_id())?,
+        };
+        let changes = Arc::clone(self.snapshot.load().changes());
+        let _held = changes.lock().await;
+        let snapshot = self.snapshot.load_full();
+        changeable(&snapshot, &id)?;
+        if snapshot.clients.contains_key(&id) || self.stored(&id)?.is_some_and(|record| record.spec.is_some())
+        {
+            return Err(AdminError::Exists(id));
+        }
+        self.write(&snapshot, id, request, None, "a client was added").await
+    }
+
+    /// Makes a client, or replaces its description; secrets that it has stay valid.
+    pub(super) async fn put(
+        &self,
+        id: &str,
+        request: ClientRequest,
+    ) -> Result<(bool, ClientAnswer), AdminError> {
+        let id = ClientId::parse(id)?;
+        if request.client_id.as_deref().is_some_and(|named| named != id.as_str()) {
+            return Err(AdminError::Invalid("client_id is another one than in the path".to_owned()));
+        }
+        let changes = Arc::clone(self.snapshot.load().changes());
+        let _held = changes.lock().await;
+        let snapshot = self.snapshot.load_full();
+        changeable(&snapshot, &id)?;
+        let before = self.stored(&id)?.and_then(|record| record.spec);
+        let is_new = before.is_none();
+        let what = if is_new { "a client was added" } else { "a client was changed" };
+        Ok((is_new, self.write(&snapshot, id, request, before, what).await?))
+    }
+
+    async fn write(
+        &self,
+        snapshot: &Snapshot,
+        id: ClientId,
+        request: ClientRequest,
+        before: Option<ClientSpec>,
+        what: &'static str,
+    ) -> Result<ClientAnswer, AdminError> {
+        let mut spec = request.into_spec(id.as_str().to_owned());
+        let (old_secrets, was_live) = before.map_or((Vec::new(), false), |old| (old.secrets, !old.disabled));
+        let secret = match (spec.public, old_secrets.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(ClientSecret::generate(entropy::secret())),
+            (false, false) => {
+                spec.secrets = old_secrets;
+                None
+            }
+        };
+        spec.secrets.extend(secret.as_ref().map(ClientSecret::digest));
+        // Switching a client off ends what was issued to it for good.
+        let not_before = if was_live && spec.disabled { self.now } else { UnixTime::default() };
+        let told = self.commit(snapshot, id, spec, not_before, what).await?;
+        Ok(told.with_secret(secret.as_ref()))
+    }
+
+    /// Removes a client; everything that was issued to it is void, also when the id is used again.
+    pub(super) async fn remove(&self, id: &str) -> Result<(), AdminError> {
+        let id = ClientId::parse(id).map_err(|_| AdminError::NoClient(id.to_owned()))?;
+        let changes = Arc::clone(self.snapshot.load().changes());
+        let _held = changes.lock().await;
+        let snapshot = self.snapshot.load_full();
+        changeable(&snapshot, &id)?;
+        let intent = self.store.intent();
+        let pending = self.store.remove_client(&id, self.now);
+        drop(intent);
+        if !pending.await? {
+            return Err(AdminError::NoClient(id.as_str().to_owned()));
+        }
+        tracing::info!(target: TARGET, event = "client_changed", client.id = %id, "a client was removed");
+        self.swap(&snapshot)
+    }
+
+    /// Gives a client a new secret, or ends the time in which two are valid.
+    pub(super) async fn rotate(&self, id: &str, rotation: Rotation) -> Result<ClientAnswer, AdminError> {
+        let unknown = || AdminError::NoClient(id.to_owned());
+        let id = ClientId::parse(id).map_err(|_| unknown())?;
+        let changes = Arc::clone(self.snapshot.load().changes());
+        let _held = changes.lock().await;
+        let snapshot = self.snapshot.load_full();
+        changeable(&snapshot, &id)?;
+        let mut spec = self.stored(&id)?.and_then(|record| record.spec).ok_or_else(unknown)?;
+        if spec.public {
+            return Err(AdminError::Public(id));
+        }
+        let newest = spec.secrets.last().copied();
+        spec.secrets = match rotation {
+            Rotation::Now => Vec::new(),
+            Rotation::Overlap | Rotation::Finish => newest.into_iter().collect(),
+        };
+        let secret = (rotation != Rotation::Finish).then(|| ClientSecret::generate(entropy::secret()));
+        spec.secrets.extend(secret.as_ref().map(ClientSecret::digest));
+        let what = match rotation {
+            Rotation::Overlap => "a client got a new secret; the one before is valid beside it",
+            Rotation::Now => "a client got a new secret; those before are void",
+            Rotation::Finish => "the older secret of a client is void",
+        };
+        let told = self.commit(&snapshot, id, spec, UnixTime::default(), what).await?;
+        Ok(told.with_secret(secret.as_ref()))
+    }
+
+    fn stored(&self, id: &ClientId) -> Result<Option<StoredClient>, AdminError> {
+        Ok(self.store.clients()?.into_iter().find(|record| record.id == *id))
+    }
+
+    async fn commit(
+        &self,
+        snapshot: &Snapshot,
+        id: ClientId,
+        spec: ClientSpec,
+        not_before: UnixTime,
+        what: &'static str,
+    ) -> Result<ClientAnswer, AdminError> {
+        let client = Client::new(spec.clone(), not_before)?;
+        snapshot.signing.active(client.id_token_alg())?;
+        let told = ClientAnswer::new(&client, None);
+        let intent = self.store.intent();
+        let record = StoredClient { id, spec: Some(spec), not_before, changed_at: self.now };
+        let pending = self.store.put_client(record);
+        drop(intent);
+        pending.await?;
+        tracing::info!(target: TARGET, event = "client_changed", client.id = %client.id(), "{what}");
+        self.swap(snapshot)?;
+        Ok(told)
+    }
+
+    fn swap(&self, snapshot: &Snapshot) -> Result<(), AdminError> {
+        let next = snapshot.next(snapshot.config(), &self.store.clients()?)?;
+        self.snapshot.store(Arc::new(next));
+        Ok(())
+    }
+}
+
+fn tell(snapshot: &Snapshot, client: &Client) -> ClientAnswer {
+    ClientAnswer::new(client, snapshot.file_of(client.id()))
+}
+
+/// A client in a file is changed in its file.
+fn changeable(snapshot: &Snapshot, id: &ClientId) -> Result<(), AdminError> {
+    match snapshot.file_of(id) {
+        Some(file) => Err(AdminError::InFile { id: id.clone(), file: file.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// An id of 22 letters and digits: 130 random bits, and nothing that a client must encode.
+fn new_id() -> String {
+    ClientSecret::generate(entropy::secret()).expose().chars().take(22).collect()
+}

@@ -1,0 +1,144 @@
+//! `admin.sock`: what the command line asks of the running daemon, as JSON over HTTP/1.1.
+//!
+//! | Path | Methods |
+//! | --- | --- |
+//! | `/clients/` | GET: every client |
+//! | `/clients/new` | POST: make one |
+//! | `/clients/{id}` | GET; PUT: make or replace; DELETE |
+//! | `/clients/{id}/rotate-secret` | POST |
+//! | `/admin/keys`, `/admin/status`, `/admin/whois?addr=IP` | GET |
+//!
+//! The socket admits root and never tailscaled, and no request with a sign of a proxy gets here ([`crate::serve`]), so that a
+//! mistaken `tailscale serve` of this socket gives nobody anything.
+
+mod clients;
+mod error;
+pub mod shape;
+mod status;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::clients::Desk;
+use self::error::AdminError;
+use self::shape::{ClientRequest, RotateRequest};
+use crate::app::App;
+use crate::web::body;
+use crate::web::response::{Answer, json};
+
+/// Answers one request of the administration socket.
+pub async fn route<B>(app: &Arc<App>, request: Request<B>) -> Answer
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let desk = Desk { snapshot: &app.snapshot, store: &*app.store, now: app.clock.now() };
+    let answered = match request.uri().path().starts_with("/admin/") {
+        true => status::route(app, &request).await,
+        false => clients_route(&desk, request).await,
+    };
+    answered.unwrap_or_else(|error| error.answer())
+}
+
+/// What a path under `/clients/` names.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    All,
+    New,
+    One(String),
+    Secret(String),
+}
+
+impl Target {
+    fn of(path: &str) -> Option<Self> {
+        let rest = path.strip_prefix("/clients")?;
+        let rest = rest.strip_prefix('/').or(rest.is_empty().then_some(""))?;
+        match rest.split_once('/') {
+            None if rest.is_empty() => Some(Self::All),
+            None if rest == "new" => Some(Self::New),
+            None => decode(rest).map(Self::One),
+            Some((id, "rotate-secret")) => decode(id).map(Self::Secret),
+            Some(_) => None,
+        }
+    }
+
+    const fn methods(&self) -> &'static str {
+        match self {
+            Self::All => "GET",
+            Self::New => "GET, POST, PUT, DELETE",
+            Self::One(_) => "GET, PUT, DELETE",
+            Self::Secret(_) => "POST",
+        }
+    }
+}
+
+/// Undoes percent-encoding: a client id may hold a slash.
+fn decode(segment: &str) -> Option<String> {
+    let escaped = segment.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    let (text, _) = url::form_urlencoded::parse(escaped.as_bytes()).next()?;
+    (!text.is_empty()).then(|| text.into_owned())
+}
+
+async fn clients_route<B>(desk: &Desk<'_>, request: Request<B>) -> Result<Answer, AdminError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let target = Target::of(request.uri().path()).ok_or(AdminError::NoPath)?;
+    let method = request.method().clone();
+    let methods = target.methods();
+    // `new` is where a client is made; every other method means a client of that name.
+    let target = match target {
+        Target::New if method != Method::POST => Target::One("new".to_owned()),
+        other => other,
+    };
+    match (target, method) {
+        (Target::All, Method::GET) => answer(StatusCode::OK, &desk.list()),
+        (Target::New, Method::POST) => {
+            let request: ClientRequest = read_json(request).await?;
+            answer(StatusCode::CREATED, &desk.add(request).await?)
+        }
+        (Target::One(id), Method::GET) => answer(StatusCode::OK, &desk.show(&id)?),
+        (Target::One(id), Method::PUT) => {
+            let (is_new, client) = desk.put(&id, read_json(request).await?).await?;
+            answer(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &client)
+        }
+        (Target::One(id), Method::DELETE) => {
+            desk.remove(&id).await?;
+            let mut done = json(StatusCode::NO_CONTENT, Bytes::new());
+            done.headers_mut().remove(hyper::header::CONTENT_TYPE);
+            Ok(done)
+        }
+        (Target::Secret(id), Method::POST) => {
+            let RotateRequest { mode } = read_json(request).await?;
+            answer(StatusCode::OK, &desk.rotate(&id, mode).await?)
+        }
+        _ => Err(AdminError::Method(methods)),
+    }
+}
+
+/// Reads a JSON body; an empty one is an empty object.
+async fn read_json<T, B>(request: Request<B>) -> Result<T, AdminError>
+where
+    T: DeserializeOwned,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = body::read(request.into_body()).await?;
+    let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    serde_json::from_slice(text)
+        .map_err(|error| AdminError::Invalid(format!("the body is not as expected: {error}")))
+}
+
+fn answer(status: StatusCode, value: &impl Serialize) -> Result<Answer, AdminError> {
+    let body = serde_json::to_vec(value);
+    body.map(|body| json(status, body)).map_err(|error| AdminError::Invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! The JSON of `admin.sock`, for both of its ends. Names are those of RFC 7591 and of tsidp where they have one.
+
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use tsidecar_oauth::client::{AuthMethod, Client, ClientSpec, GrantType, PkceRule};
+use tsidecar_oauth::jose::Algorithm;
+use tsidecar_oauth::policy::Access;
+use tsidecar_oauth::secret::ClientSecret;
+
+use crate::config::{Length, spell};
+
+/// A client as it is told. Secrets never are, except once, when they are made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientAnswer {
+    /// `client_id`.
+    pub client_id: String,
+    /// The name shown to people.
+    pub client_name: String,
+    /// `redirect_uris`.
+    pub redirect_uris: Vec<String>,
+    /// `none` for a public client; another value if only that one is accepted; absent when Basic and post are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_method: Option<AuthMethod>,
+    /// `grant_types`.
+    pub grant_types: Vec<GrantType>,
+    /// `response_types`: always `code`.
+    pub response_types: Vec<String>,
+    /// When PKCE is needed.
+    pub pkce: PkceRule,
+    /// Who may sign in; absent: everybody whom the tailnet lets reach us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Access>,
+    /// `id_token_signed_response_alg`.
+    pub id_token_signed_response_alg: Algorithm,
+    /// Whether identity claims stand in the ID token, too.
+    pub claims_in_id_token: bool,
+    /// As in the configuration file.
+    pub id_token_lifetime: String,
+    /// As in the configuration file.
+    pub access_token_lifetime: String,
+    /// As in the configuration file.
+    pub refresh_idle_lifetime: String,
+    /// As in the configuration file.
+    pub refresh_absolute_lifetime: String,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// How many secrets are valid; two while one is being rotated.
+    pub secrets: usize,
+    /// `store`, or the file that the client stands in.
+    pub source: String,
+    /// The secret, in the answer to its making only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+}
+
+impl ClientAnswer {
+    /// Tells a client. `source` is the file that it stands in, if it does.
+    pub fn new(client: &Client, source: Option<&std::path::Path>) -> Self {
+        let (spec, lives) = (client.spec(), client.lives());
+        let public = client.is_public().then_some(AuthMethod::None);
+        Self {
+            client_id: spec.id.clone(),
+            client_name: spec.name.clone(),
+            redirect_uris: spec.redirect_uris.clone(),
+            token_endpoint_auth_method: public.or(spec.strict_auth_method),
+            grant_types: spec.grant_types.clone(),
+            response_types: vec!["code".to_owned()],
+            pkce: client.pkce(),
+            allow: spec.allow.clone(),
+            id_token_signed_response_alg: spec.id_token_alg,
+            claims_in_id_token: spec.id_token_claims,
+            id_token_lifetime: spell(lives.id_token),
+            access_token_lifetime: spell(lives.access_token),
+            refresh_idle_lifetime: spell(lives.refresh_idle),
+            refresh_absolute_lifetime: spell(lives.refresh_absolute),
+            disabled: spec.disabled,
+            secrets: spec.secrets.len(),
+            source: source.map_or_else(|| "store".to_owned(), |path| path.display().to_string()),
+            client_secret: None,
+        }
+    }
+
+    /// Adds the secret that was just made.
+    #[must_use]
+    pub fn with_secret(mut self, secret: Option<&ClientSecret>) -> Self {
+        self.client_secret = secret.map(|secret| secret.expose().to_owned());
+        self
+    }
+}
+
+/// A client as it is asked for. What [`ClientAnswer`] tells can be sent back; members that only tell are not looked at.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientRequest {
+    pub(super) client_id: Option<String>,
+    client_name: Option<String>,
+    redirect_uris: Vec<String>,
+    token_endpoint_auth_method: Option<AuthMethod>,
+    grant_types: Option<Vec<GrantType>>,
+    pkce: Option<PkceRule>,
+    allow: Option<Access>,
+    id_token_signed_response_alg: Option<Algorithm>,
+    claims_in_id_token: Option<bool>,
+    id_token_lifetime: Option<Length>,
+    access_token_lifetime: Option<Length>,
+    refresh_idle_lifetime: Option<Length>,
+    refresh_absolute_lifetime: Option<Length>,
+    disabled: bool,
+    #[serde(rename = "response_types")]
+    _response_types: IgnoredAny,
+    #[serde(rename = "secrets")]
+    _secrets: IgnoredAny,
+    #[serde(rename = "source")]
+    _source: IgnoredAny,
+}
+
+impl ClientRequest {
+    /// Tells whether a client without a secret is asked for.
+    pub fn is_public(&self) -> bool {
+        self.token_endpoint_auth_method == Some(AuthMethod::None)
+    }
+
+    /// The description of the client, without secrets.
+    pub fn into_spec(self, id: String) -> ClientSpec {
+        let public = self.is_public();
+        let mut spec = ClientSpec {
+            name: self.client_name.unwrap_or_else(|| id.clone()),
+            id,
+            public,
+            redirect_uris: self.redirect_uris,
+            strict_auth_method: self.token_endpoint_auth_method.filter(|_| !public),
+            allow: self.allow,
+            disabled: self.disabled,
+            ..ClientSpec::default()
+        };
+        let set = |life: &mut _, length: Option<Length>| {
+            if let Some(Length(length)) = length {
+                *life = length;
+            }
+        };
+        set(&mut spec.lives.id_token, self.id_token_lifetime);
+        set(&mut spec.lives.access_token, self.access_token_lifetime);
+        set(&mut spec.lives.refresh_idle, self.refresh_idle_lifetime);
+        set(&mut spec.lives.refresh_absolute, self.refresh_absolute_lifetime);
+        spec.grant_types = self.grant_types.unwrap_or(spec.grant_types);
+        spec.pkce = self.pkce.unwrap_or(spec.pkce);
+        spec.id_token_alg = self.id_token_signed_response_alg.unwrap_or(spec.id_token_alg);
+        spec.id_token_claims = self.claims_in_id_token.unwrap_or(spec.id_token_claims);
+        spec
+    }
+}
+
+/// What becomes of the secrets of a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rotation {
+    /// A new one; the newest of the old ones stays valid beside it.
+    #[default]
+    Overlap,
+    /// A new one; the old ones are void at once.
+    Now,
+    /// No new one; of two the older is void. Ends an overlap.
+    Finish,
+}
+
+/// The body of `POST /clients/{id}/rotate-secret`; an empty one is the default.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RotateRequest {
+    /// What to do.
+    pub mode: Rotation,
+}
+
+/// The answer to `GET /admin/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// Our version.
+    pub version: String,
+    /// The issuer.
+    pub issuer: String,
+    /// Whether requests are answered.
+    pub ready: bool,
+    /// Why not, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How many clients there are.
+    pub clients: usize,
+    /// The time as this daemon reads it, in seconds since 1970.
+    pub now: u64,
+    /// The configuration file.
+    pub config: String,
+    /// The state folder.
+    pub state_dir: String,
+}
+
+/// The answer to `GET /admin/whois`: for whom a request from an address would be taken.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WhoisAnswer {
+    /// The address.
+    pub address: String,
+    /// `person`, `external`, `tagged`, `workload`, `refused`, `unknown`.
+    pub kind: String,
+    /// Why nobody, and what to do; only for `refused` and `unknown`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The login name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// The display name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Groups that the tailnet reports.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// The device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceAnswer>,
+    /// How many rules of the capability hold for this peer.
+    #[serde(default)]
+    pub rules: usize,
+    /// For each client `allowed`, or why not.
+    #[serde(default)]
+    pub clients: std::collections::BTreeMap<String, String>,
+}
+
+/// A device in [`WhoisAnswer`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeviceAnswer {
+    /// The stable identifier.
+    pub id: String,
+    /// The full name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Its tags.
+    pub tags: Vec<String>,
+}
+
+/// Every error of `admin.sock`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// A code.
+    pub error: String,
+    /// A sentence for people.
+    pub error_description: String,
+}
