@@ -1,8 +1,15 @@
-//! placeholder
+//! The server: a thin shell of sockets, files and tailscaled around the rules of [`tsidecar_oauth`].
+//!
+//! Wiring: [`command`] → [`config`], [`state`], [`keys`], [`store`] → [`snapshot`] and [`tailnet`] → [`app`] → [`serve`].
+//! A request: [`serve`] → [`peer`] (may it connect, whose is it) → [`router`] → [`endpoint`] → [`web`].
+//! Whom whois names is judged in [`identity`]; what an endpoint returns when it does not answer is a [`failure`].
+//!
+//! A library only so that the binary, the demonstration, fuzz targets and tests use the same parts.
 
 pub mod app;
 pub mod audit;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod demo;
 pub mod endpoint;
@@ -11,6 +18,7 @@ pub mod failure;
 pub mod identity;
 pub mod keys;
 pub mod limiter;
+pub mod log;
 pub mod notify;
 pub mod peer;
 pub mod reload;
@@ -21,3 +29,17 @@ pub mod state;
 pub mod store;
 pub mod tailnet;
 pub mod web;
+
+use std::{ffi::OsString, process::ExitCode};
+
+/// Runs the program with its arguments, its own name included.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Reads and clears the environment, so it comes before any thread.
+    match notify::inherited_sockets() {
+        Ok(inherited) => command::run(arguments, inherited),
+        Err(error) => {
+            eprintln!("tsidecar: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! `tsidecar serve`: the daemon, from its configuration to its end.
+//!
+//! Everything is checked before a socket is bound, and everything is loaded before systemd is told that we are ready.
+//! tailscaled may still be away then: requests are answered with 503 until it is there. Only the first start of all waits for
+//! it, when the issuer is to be made from its DNS name.
+
+use std::{
+    io,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tsidecar_localapi::{BackendState, Client, Status};
+use tsidecar_oauth::uri::Issuer;
+
+use crate::{
+    app::App,
+    clock::Clock,
+    config::{Config, ConfigError},
+    identity::IdentityPolicy,
+    keys::Keys,
+    limiter::Limiter,
+    log, notify,
+    peer::{Bound, Gate, PlaceError, Plan},
+    reload::reload,
+    serve,
+    snapshot::{Snapshot, SnapshotError},
+    state::{Pins, StateError, StateFolder, issuer_of},
+    store::{DiskOptions, DiskStore, OpenError, Store, StoreError},
+    tailnet::{Boundary, Settings, Tailnet},
+};
+
+/// What a daemon is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration; its files are read again at SIGHUP.
+    pub config: Config,
+    /// Sockets that were open before us, from systemd; the others are bound.
+    pub inherited: Vec<UnixListener>,
+    /// Ends the daemon.
+    pub stop: CancellationToken,
+}
+
+/// Why the daemon does not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state folder or a key.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The database does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database does not answer.
+    #[error("the database does not answer: {0}")]
+    Store(#[from] StoreError),
+    /// A client or resource.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// A socket.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The system refuses something.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Runs the daemon of a configuration file until SIGTERM or SIGINT.
+///
+/// `inherited` are the sockets that systemd passed.
+pub fn run(file: &Path, inherited: Vec<UnixListener>) -> ExitCode {
+    match start(file, inherited) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // On its way to the journal or the terminal: the log may not be open yet.
+            eprintln!("tsidecar: {error}");
+            ExitCode::from(if matches!(error, ServeError::Config(_)) { EXIT_CONFIG } else { EXIT_FAILURE })
+        }
+    }
+}
+
+fn start(file: &Path, inherited: Vec<UnixListener>) -> Result<(), ServeError> {
+    let config = Config::load(file)?;
+    log::init(config.log);
+    // Whatever is made from here on is ours alone, sockets from their first moment on.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(failed("start the runtime"))?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        stop_at_signals(stop.clone())?;
+        serve(Start { config, inherited, stop }).await
+    })
+}
+
+/// Cancels the token at SIGTERM or SIGINT; a second signal while the last requests are finished changes nothing.
+fn stop_at_signals(stop: CancellationToken) -> Result<(), ServeError> {
+    let mut terminate = listen_for(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+fn listen_for(kind: SignalKind) -> Result<Signal, ServeError> {
+    signal(kind).map_err(failed("listen for signals"))
+}
+
+fn failed(doing: &'static str) -> impl Fn(io::Error) -> ServeError {
+    move |source| ServeError::Io { doing, source }
+}
+
+/// Runs a daemon until its token is cancelled; must be called on a tokio runtime. The demonstration and tests call this as it
+/// is, with a configuration of their own making.
+///
+/// # Errors
+/// [`ServeError`]; once the database is open it is closed whatever happens.
+pub async fn serve(start: Start) -> Result<(), ServeError> {
+    let Start { config, inherited, stop } = start;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = Arc::new(config);
+    let plan = Plan::new(&config.listen)?;
+    let paths = plan.paths();
+    let folder = StateFolder::open(&config.state_dir)?;
+    // Before anything is awaited: a socket in a bad place or in use must not show an hour later.
+    let sockets = plan.open(inherited)?;
+    let client = Client::new(&config.tailscale.socket);
+    let Some(pins) = pins(&folder, &config, &client, &stop).await? else { return Ok(()) };
+    // The lock on the folder is held until the database is closed.
+    let (_folder, opened) = open(folder, Arc::clone(&config), pins).await?;
+    let closing = Arc::clone(&opened.store);
+    let world = World { config, client, paths, sockets, stop };
+    let ended = live(world, opened).await;
+    // `serve::serve` closes it after the drain; if it never came to that, here.
+    let closed = tokio::task::spawn_blocking(move || closing.close()).await;
+    ended.and(closed.map_err(|error| failed("close the database")(io::Error::other(error))))
+}
+
+/// What was settled at the first start, or is settled now; `None` when the stop came before tailscaled.
+async fn pins(
+    folder: &StateFolder,
+    config: &Config,
+    client: &Client,
+    stop: &CancellationToken,
+) -> Result<Option<Pins>, ServeError> {
+    if let Some(pins) = folder.pins()? {
+        return Ok(Some(pins));
+    }
+    if let (Some(issuer), Some(_)) = (&config.issuer, &config.claims.local_domains) {
+        return Ok(Some(Pins::first(config, issuer.clone(), "")));
+    }
+    let (status, own) = tokio::select! {
+        found = first_status(client) => found,
+        () = stop.cancelled() => return Ok(None),
+    };
+    let tailnet = status.current_tailnet.unwrap_or_default().name;
+    let issuer = config.issuer.clone().unwrap_or(own);
+    tracing::info!(%issuer, %tailnet, "first start: these names are kept in the state folder");
+    Ok(Some(Pins::first(config, issuer, &tailnet)))
+}
+
+/// Waits, as long as it takes, until tailscaled is up and knows its own name.
+async fn first_status(client: &Client) -> (Status, Issuer) {
+    let mut told = String::new();
+    loop {
+        let reason = match client.status().await {
+            Ok(status) if status.backend_state == BackendState::Running => {
+                match issuer_of(&status.self_node.dns_name) {
+                    Some(issuer) => return (status, issuer),
+                    None => "it has no DNS name: turn on MagicDNS, or configure the issuer".to_owned(),
+                }
+            }
+            Ok(status) => format!("it is in the state {:?}: run `tailscale up`", status.backend_state),
+            Err(error) => error.to_string(),
+        };
+        let text = format!("first start: waiting for tailscaled to tell our name ({reason})");
+        if told != text {
+            tracing::warn!("{text}");
+            told.clone_from(&text);
+        }
+        notify::waiting(&text, FIRST_STATUS);
+        sleep(FIRST_STATUS).await;
+    }
+}
+
+/// What was loaded.
+struct Opened {
+    store: Arc<dyn Store>,
+    snapshot: Snapshot,
+    clock: Clock,
+}
+
+/// Opens keys and database, and makes the first snapshot.
+async fn open(
+    mut folder: StateFolder,
+    config: Arc<Config>,
+    pins: Pins,
+) -> Result<(StateFolder, Opened), ServeError> {
+    let clock = Clock::system();
+    let now = clock.now();
+    let issuer = pins.issuer(&config);
+    // Making keys and reading a database take up to seconds.
+    let opening = tokio::task::spawn_blocking(move || {
+        let keys = Keys::open(&folder, now)?;
+        if !folder.is_known() {
+            folder.complete(&pins)?;
+        }
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.dir(), DiskOptions::default())?);
+        Ok::<_, ServeError>((folder, pins, keys, store))
+    });
+    let opened = opening.await.map_err(|error| failed("open the state")(io::Error::other(error)))?;
+    let (folder, pins, keys, store) = opened?;
+    let snapshot = async {
+        let epoch = store.begin_clock(now).await?;
+        let stored = store.clients()?;
+        Ok::<_, ServeError>(Snapshot::build(&config, pins, keys.ring(&issuer, epoch), &stored)?)
+    };
+    match snapshot.await {
+        Ok(snapshot) => Ok((folder, Opened { store, snapshot, clock })),
+        Err(error) => {
+            store.close();
+            Err(error)
+        }
+    }
+}
+
+/// Everything that the running daemon needs beside its state.
+struct World {
+    config: Arc<Config>,
+    client: Client,
+    paths: Vec<PathBuf>,
+    sockets: Vec<Bound>,
+    stop: CancellationToken,
+}
+
+/// Follows tailscaled, answers requests and signals, until the stop.
+async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
+    let World { config, client, paths, sockets, stop } = world;
+    let gate = Arc::new(Gate::new(client.clone()));
+    let issuer = opened.snapshot.issuer.clone();
+    let tailnet = Tailnet::start(Settings {
+        client: client.clone(),
+        gate: Arc::clone(&gate),
+        boundary: Boundary {
+            sockets: paths,
+            issuer: issuer.clone(),
+            tailscale_ssh: config.listen.tailscale_ssh,
+        },
+        identity: IdentityPolicy {
+            capability: config.identity.capability.clone(),
+            routers: config.identity.routers,
+        },
+        max_stale: config.identity.max_stale.map(|life| Duration::from_secs(life.as_secs())),
+    });
+    let app = Arc::new(App {
+        limiter: Limiter::new(&config.limits),
+        snapshot: ArcSwap::from_pointee(opened.snapshot),
+        store: opened.store,
+        tailnet: Arc::clone(&tailnet),
+        clock: opened.clock,
+        config: Arc::clone(&config),
+    });
+    let hangup = listen_for(SignalKind::hangup())?;
+    tracing::info!(%issuer, version = env!("CARGO_PKG_VERSION"), "serving");
+    notify::ready("waiting for tailscaled");
+    let helpers = [
+        tokio::spawn(notify::watchdog(Arc::clone(&app.store))),
+        tokio::spawn(reload_at(hangup, Arc::clone(&app))),
+        tokio::spawn(async move { tailnet.on_change(notify::readiness).await }),
+        tokio::spawn(report_rename(client, Arc::clone(&app))),
+        tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                stop.cancelled().await;
+                notify::stopping();
+            }
+        }),
+    ];
+    let served = serve::serve(app, gate, sockets, stop).await;
+    helpers.iter().for_each(tokio::task::JoinHandle::abort);
+    tracing::info!("stopped");
+    served.map_err(failed("serve a socket"))
+}
+
+/// Takes over the configuration's files at each SIGHUP.
+async fn reload_at(mut hangup: Signal, app: Arc<App>) {
+    while hangup.recv().await.is_some() {
+        // What came of it is in the log; either way the daemon goes on.
+        let _ = reload(&app).await;
+    }
+}
+
+/// Says once when the node is not called what the issuer says: a renamed node is reported, never followed.
+async fn report_rename(client: Client, app: Arc<App>) {
+    while app.tailnet.readiness().is_err() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    let issuer = &app.snapshot.load().issuer;
+    let Ok(status) = client.status().await else { return };
+    let own = issuer_of(&status.self_node.dns_name);
+    if app.config.issuer.is_none() && own.as_ref() != Some(issuer) {
+        tracing::warn!(
+            %issuer, node = %status.self_node.dns_name,
+            "this node has another name now than the issuer; the issuer stays, since relying parties know it"
+        );
+    }
+}
+
+/// How long to wait before tailscaled is asked for our name again.
+const FIRST_STATUS: Duration = Duration::from_secs(1);
+/// `EX_CONFIG` of sysexits.h: nothing that a restart could put right.
+const EXIT_CONFIG: u8 = 78;
+/// Everything else.
+const EXIT_FAILURE: u8 = 1;
