@@ -45,7 +45,9 @@ fuzz_target!(|data: &[u8]| {
     let Ok(target) = RedirectTarget::prove(&params, Some(&CLIENT), &ISSUER) else { return };
     assert!(CLIENT.redirects_to(target.redirect_uri()));
     let error = target.with_error(RedirectReason::Broken);
-    assert!(error.starts_with(target.redirect_uri()) && error.is_ascii() && !error.contains(['\r', '\n', ' ']));
+    assert!(
+        error.starts_with(target.redirect_uri()) && error.is_ascii() && !error.contains(['\r', '\n', ' '])
+    );
     if let Ok(request) = AuthorizationRequest::validate(&params, &CLIENT, target, &RESOURCES) {
         assert!(params.get("code_challenge_method") == Some("S256"), "a public client without PKCE");
         let known = ["openid", "profile", "email", "groups", "offline_access", "read"];

@@ -6,6 +6,7 @@ use clap::Parser as _;
 
 use crate::config::DEFAULT_PATH;
 
+pub mod demo;
 pub mod serve;
 
 /// An OpenID Connect provider that signs people in by their tailnet.
@@ -23,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Run the daemon (the default).
     Serve,
+    /// Show a complete login on this machine alone, without Tailscale.
+    Demo(demo::Options),
 }
 
 /// Runs the command that the arguments name. `inherited` are the sockets that systemd passed; only `serve` uses them.
@@ -37,5 +40,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, inherited: Vec<UnixLis
     };
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&arguments.config, inherited),
+        Command::Demo(options) => demo::run(&options),
     }
 }

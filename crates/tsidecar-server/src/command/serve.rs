@@ -110,7 +110,7 @@ fn start(file: &Path, inherited: Vec<UnixListener>) -> Result<(), ServeError> {
 }
 
 /// Cancels the token at SIGTERM or SIGINT; a second signal while the last requests are finished changes nothing.
-fn stop_at_signals(stop: CancellationToken) -> Result<(), ServeError> {
+pub(super) fn stop_at_signals(stop: CancellationToken) -> Result<(), ServeError> {
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
     tokio::spawn(async move {

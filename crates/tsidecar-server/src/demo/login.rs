@@ -205,18 +205,6 @@ impl Party {
         Ok(claims)
     }
 
-    /// Shows that a used code or refresh token is refused with a given error.
-    ///
-    /// # Errors
-    /// [`LoginError`] when it was accepted, or refused with another error.
-    pub async fn refuses(&self, pairs: &[(&str, &str)], error: &str) -> Result<(), LoginError> {
-        match self.token(pairs).await {
-            Err(LoginError::Refused { said, .. }) if said.starts_with(error) => Ok(()),
-            Err(other) => Err(other),
-            Ok(_) => Err(LoginError::Wrong("what must be refused was accepted")),
-        }
-    }
-
     async fn token(&self, pairs: &[(&str, &str)]) -> Result<Tokens, LoginError> {
         let mut pairs = pairs.to_vec();
         let mut headers = HeaderMap::new();

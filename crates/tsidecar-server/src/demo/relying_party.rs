@@ -39,7 +39,7 @@ const MOST_PENDING: usize = 64;
 impl RelyingParty {
     /// Answers on a listener of the loopback interface until the task is dropped. `party` needs the redirect URI
     /// `http://ADDRESS/callback`.
-    pub async fn serve(party: Party, listener: TcpListener) -> io::Result<()> {
+    pub async fn serve(party: Party, listener: &TcpListener) -> io::Result<()> {
         let application = Arc::new(Self { party, pending: Mutex::new(Vec::new()) });
         let mut connections = JoinSet::new();
         loop {
