@@ -1,0 +1,35 @@
+//! Sample grants for every test here.
+
+use tsidecar_oauth::client::AuthMethod;
+use tsidecar_oauth::fresh::FreshId;
+use tsidecar_oauth::grant::{Grant, GrantFacts, Place};
+use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+use tsidecar_oauth::scope::Scope;
+use tsidecar_oauth::time::{Lifetime, UnixTime};
+
+/// When everything here happens.
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_795_000_000);
+
+/// The grant with this number, redeemed now: numbers spread over 64 users.
+pub(crate) fn grant(number: u64) -> Grant {
+    let subject = Subject::user(i64::try_from(number % 64).unwrap());
+    let device = DeviceId::parse("nALICE12CNTRL").unwrap();
+    let facts = GrantFacts {
+        client: ClientId::parse("grafana").unwrap(),
+        subject: subject.clone(),
+        device: device.clone(),
+        address: "100.64.0.2".parse().unwrap(),
+        listener: Listener::host(),
+        scope: Scope::parse("openid profile email offline_access"),
+        resources: Vec::new(),
+        auth_time: NOW,
+        issued_at: NOW,
+        method: AuthMethod::None,
+        place: Some(Place::Device(device)),
+        expires_at: NOW.after(Lifetime::from_days(180)),
+        idle: Some(Lifetime::from_days(30)),
+    };
+    let mut fresh = [0; 16];
+    fresh[..8].copy_from_slice(&number.to_be_bytes());
+    Grant::new(GrantId::new(&subject, FreshId::from_bytes(fresh)), facts, NOW)
+}
