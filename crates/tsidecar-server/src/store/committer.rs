@@ -33,6 +33,34 @@ const GATHER: Duration = Duration::from_millis(2);
 /// What is done about a write that failed. In production it does not return.
 pub(super) type FatalHook = Box<dyn Fn(&io::Error) + Send>;
 
+/// Says whether a batch waits although no request in flight is known of.
+///
+/// Intents tell of requests that a worker has begun; under load most of those in flight still lie in their sockets. So a
+/// batch of several changes waits too, as long as that pays: a wait in which hardly anything came is not repeated soon.
+#[derive(Default)]
+struct Pace {
+    /// Batches until the next attempt.
+    rest: u32,
+}
+
+impl Pace {
+    /// A batch of fewer changes is no sign of load, and a wait that brings fewer is not worth the delay.
+    const WORTH: usize = 4;
+    /// After a wait in vain: one attempt in so many batches costs at most a few percent of the time.
+    const REST: u32 = 32;
+
+    fn is_patient(&mut self, queued: usize) -> bool {
+        self.rest = self.rest.saturating_sub(1);
+        queued >= Self::WORTH && self.rest == 0
+    }
+
+    fn learn(&mut self, gained: usize) {
+        if gained < Self::WORTH {
+            self.rest = Self::REST;
+        }
+    }
+}
+
 /// The queue in front of the committer thread, and the thread.
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -45,13 +73,15 @@ struct Shared {
     /// Requests in flight that may commit and have not queued their change yet.
     intents: AtomicUsize,
     /// Whether the committer sleeps until the last intent goes; written with the queue locked.
-    gathering: AtomicBool,
+    wants_intents: AtomicBool,
 }
 
 struct Queue {
     changes: Vec<Box<dyn Change>>,
     /// Whether the committer sleeps until a change comes.
     idle: bool,
+    /// Whether the committer sleeps until its time is over or a batch is full.
+    gathering: bool,
     closed: bool,
 }
 
@@ -98,12 +128,12 @@ impl Committer {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn start(ledger: Ledger, fatal: FatalHook) -> io::Result<Self> {
-        let queue = Queue { changes: Vec::new(), idle: false, closed: false };
+        let queue = Queue { changes: Vec::new(), idle: false, gathering: false, closed: false };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             wake: Condvar::new(),
             intents: AtomicUsize::new(0),
-            gathering: AtomicBool::new(false),
+            wants_intents: AtomicBool::new(false),
         });
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("committer".to_owned()).spawn(move || {
@@ -162,7 +192,7 @@ pub(super) struct Ticket(Arc<Shared>);
 impl Drop for Ticket {
     fn drop(&mut self) {
         let last = self.0.intents.fetch_sub(1, Ordering::SeqCst) == 1;
-        if last && self.0.gathering.load(Ordering::SeqCst) {
+        if last && self.0.wants_intents.load(Ordering::SeqCst) {
             // With the lock taken the committer is either before its look at `intents` or asleep, never between.
             drop(self.0.lock());
             self.0.wake.notify_all();
@@ -185,7 +215,7 @@ impl Shared {
             return Err(StoreError::Busy);
         }
         queue.changes.push(change);
-        let full = queue.changes.len() == LONGEST_BATCH && self.gathering.load(Ordering::SeqCst);
+        let full = queue.gathering && queue.changes.len() >= LONGEST_BATCH;
         let wake = std::mem::replace(&mut queue.idle, false) || full;
         drop(queue);
         if wake {
@@ -195,7 +225,7 @@ impl Shared {
     }
 
     /// Waits for changes and takes the next batch; `None` once the store is closed and nothing is left.
-    fn next_batch(&self) -> Option<Vec<Box<dyn Change>>> {
+    fn next_batch(&self, pace: &mut Pace) -> Option<Vec<Box<dyn Change>>> {
         let mut queue = self.lock();
         while queue.changes.is_empty() {
             if queue.closed {
@@ -205,7 +235,7 @@ impl Shared {
             queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.idle = false;
-        queue = self.gather(queue);
+        queue = self.gather(queue, pace);
         if queue.changes.len() <= LONGEST_BATCH {
             return Some(std::mem::take(&mut queue.changes));
         }
@@ -213,18 +243,28 @@ impl Shared {
         Some(std::mem::replace(&mut queue.changes, rest))
     }
 
-    /// Waits until every request in flight has queued its change, the batch is full, or the time is over.
-    fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
-        let start = Instant::now();
-        self.gathering.store(true, Ordering::SeqCst);
-        while queue.changes.len() < LONGEST_BATCH && !queue.closed && self.intents.load(Ordering::SeqCst) > 0
+    /// Waits until every request in flight has queued its change, the batch is full, or the time is over; under load for
+    /// the whole time, as [`Pace`] says.
+    fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue>, pace: &mut Pace) -> MutexGuard<'a, Queue> {
+        let (start, first) = (Instant::now(), queue.changes.len());
+        let patient = pace.is_patient(first);
+        // Under load the drops of intents are no news; without it each may be the one that ends the wait.
+        self.wants_intents.store(!patient, Ordering::SeqCst);
+        queue.gathering = true;
+        while queue.changes.len() < LONGEST_BATCH
+            && !queue.closed
+            && (patient || self.intents.load(Ordering::SeqCst) > 0)
         {
             let Some(left) = GATHER.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
                 break;
             };
             queue = self.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        self.gathering.store(false, Ordering::SeqCst);
+        queue.gathering = false;
+        self.wants_intents.store(false, Ordering::SeqCst);
+        if patient {
+            pace.learn(queue.changes.len().saturating_sub(first));
+        }
         queue
     }
 
@@ -237,7 +277,8 @@ impl Shared {
 }
 
 fn run(shared: &Shared, mut ledger: Ledger, fatal: &FatalHook) {
-    while let Some(batch) = shared.next_batch() {
+    let mut pace = Pace::default();
+    while let Some(batch) = shared.next_batch(&mut pace) {
         match commit(&mut ledger, batch) {
             Ok(batch) => batch.into_iter().for_each(Change::acknowledge),
             Err(error) => {
