@@ -45,7 +45,8 @@ fn spin(time: Duration) {
 /// Waiters in a closed loop; each round costs `before` and `after` the commit. Prints what is left when these are taken off.
 fn run(waiters: u64, before: Duration, after: Duration) {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-    let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.path(), DiskOptions::default()).unwrap());
+    let store = DiskStore::open(&folder.path().join("db"), DiskOptions::default()).unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (numbers, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (start, cpu_start) = (Instant::now(), cpu());

@@ -27,6 +27,7 @@ pub mod serve;
 pub mod snapshot;
 pub mod state;
 pub mod store;
+pub mod sweep;
 pub mod tailnet;
 pub mod web;
 

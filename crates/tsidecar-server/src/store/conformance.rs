@@ -62,7 +62,7 @@ fn on_memory(check: impl Fn(&Arc<dyn Store>)) {
 
 fn on_disk(check: impl Fn(&Arc<dyn Store>)) {
     let folder = tempfile::tempdir().unwrap();
-    let store = DiskStore::open(folder.path(), DiskOptions::default()).unwrap();
+    let store = DiskStore::open(&folder.path().join("db"), DiskOptions::default()).unwrap();
     check(&(Arc::new(store) as Arc<dyn Store>));
 }
 

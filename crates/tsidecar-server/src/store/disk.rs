@@ -18,11 +18,8 @@ use super::record::{self, Meta};
 use super::verbs::Engine;
 use super::{EXIT_STORE_FAILED, Intent, Pending};
 
-/// The folder of the database in the state folder.
-const DATABASE: &str = "db";
-
-/// The file in the state folder that says that a database was made: without it an emptied folder would look like a first
-/// start, and every revocation would be forgotten.
+/// The file beside the folder of the database that says that a database was made: without it an emptied folder would look
+/// like a first start, and every revocation would be forgotten.
 const MARKER: &str = "db-in-use";
 
 /// The page cache of sled; its own default is 1 GiB.
@@ -130,15 +127,16 @@ pub struct DiskStore {
 }
 
 impl DiskStore {
-    /// Opens the database in a state folder, which must exist; makes it when the folder never had one.
+    /// Opens the database in this folder (`db` in the state folder); makes both when there never was one. The file
+    /// `db-in-use` beside the folder remembers that there was.
     ///
     /// Writes to the disk even when nothing changes. Blocks for 50 ms to a few seconds.
     ///
     /// # Errors
     /// [`OpenError`], each with what to do about it.
-    pub fn open(state_folder: &Path, options: DiskOptions) -> Result<Self, OpenError> {
-        let path = state_folder.join(DATABASE);
-        let marker = state_folder.join(MARKER);
+    pub fn open(folder: &Path, options: DiskOptions) -> Result<Self, OpenError> {
+        let path = folder.to_owned();
+        let marker = path.with_file_name(MARKER);
         let in_use = marker.try_exists().map_err(|source| OpenError::Io { path: marker.clone(), source })?;
         if in_use && !path.join("db").is_file() {
             return Err(OpenError::Lost { path, marker });
@@ -155,7 +153,9 @@ impl DiskStore {
         if !in_use {
             write_marker(&marker).map_err(|source| OpenError::Io { path: marker, source })?;
         }
-        sync_folder(state_folder)?;
+        if let Some(parent) = path.parent() {
+            sync_folder(parent)?;
+        }
         let of_committer = Arc::clone(&records) as Arc<dyn Records>;
         let ledger = Ledger::open(of_committer)
             .map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
