@@ -4,6 +4,9 @@
 //! it: what a request has begun is finished whether or not anybody waits for the answer.
 
 mod patient;
+#[cfg(test)]
+mod tests;
+mod workers;
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
@@ -25,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use tsidecar_oauth::error::ErrorCode;
 
 use self::patient::{Patient, Phase};
+use self::workers::{NoAnswer, Workers};
 use crate::app::App;
 use crate::endpoint;
 use crate::peer::caller::forwarders_header;
@@ -73,8 +77,7 @@ struct Shared {
     gate: Arc<Gate>,
     context: ListenerContext,
     door: Door,
-    turns: Arc<Semaphore>,
-    handlers: TaskTracker,
+    workers: Workers,
     stop: CancellationToken,
     times: Times,
     refusals: DefaultDirectRateLimiter,
@@ -100,9 +103,9 @@ async fn serve_within(
     sockets: Vec<Bound>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let turns = Arc::new(Semaphore::new(app.config.limits.requests_in_flight));
-    let own_turns = Arc::new(Semaphore::new(OWN_TURNS));
     let (handlers, connections) = (TaskTracker::new(), TaskTracker::new());
+    let workers = Workers::new(app.config.limits.requests_in_flight, &handlers, times);
+    let own_workers = Workers::new(OWN_TURNS, &handlers, times);
     let mut files = Vec::new();
     for socket in sockets {
         let listener = UnixListener::from_std(socket.listener)?;
@@ -113,8 +116,7 @@ async fn serve_within(
             gate: Arc::clone(&gate),
             context: socket.context,
             door: socket.door,
-            turns: Arc::clone(if is_own { &own_turns } else { &turns }),
-            handlers: handlers.clone(),
+            workers: if is_own { own_workers.clone() } else { workers.clone() },
             stop: stop.clone(),
             times,
             refusals: RateLimiter::direct(Quota::per_minute(REFUSALS_LOGGED)),
@@ -221,31 +223,17 @@ async fn admit(stream: &UnixStream, shared: &Shared) -> Result<(), String> {
     admitted.map_err(|refusal| refusal.to_string())
 }
 
-/// Runs the handler of one request in a task of its own, when its turn comes.
+/// Runs the handler of one request as a task of its own.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let times = shared.times;
-    let turn = match Arc::clone(&shared.turns).try_acquire_owned() {
-        Ok(turn) => turn,
-        Err(_) => match tokio::time::timeout(times.turn, Arc::clone(&shared.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) | Err(_) => {
-                return error::unavailable(1, "too many requests at once; try again in a moment");
-            }
-        },
-    };
-    let handlers = shared.handlers.clone();
-    let handler = handlers.spawn(async move {
-        let answered = tokio::time::timeout(times.request, dispatch(&shared, request)).await;
-        drop(turn);
-        answered.unwrap_or_else(|_| error::unavailable(1, "the request took too long; try again in a moment"))
-    });
-    handler.await.unwrap_or_else(|panic| {
-        tracing::error!(error = %panic, "a handler panicked; please report this");
-        error::oauth(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            ErrorCode::ServerError,
-            "an error on our side; the log has more",
-        )
+    let workers = shared.workers.clone();
+    let worked = workers.run(async move { dispatch(&shared, request).await }).await;
+    worked.unwrap_or_else(|failed| match failed {
+        NoAnswer::Full | NoAnswer::Late => error::unavailable(1, &failed.to_string()),
+        NoAnswer::Panicked(_) => {
+            tracing::error!(error = %failed, "a handler panicked; please report this");
+            let text = "an error on our side; the log has more";
+            error::oauth(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::ServerError, text)
+        }
     })
 }
 
