@@ -69,12 +69,12 @@ mod tests {
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(20);
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     /// One at a time.
     fn workers(turn: Duration, request: Duration) -> (Workers, TaskTracker) {
         let handlers = TaskTracker::new();
-        let times = Times { turn, request, ..super::super::TIMES };
+        let times = Times { request, turn, ..super::super::TIMES };
         (Workers::new(1, &handlers, times), handlers)
     }
 

@@ -38,9 +38,10 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let desk = Desk { snapshot: &app.snapshot, store: &*app.store, now: app.clock.now() };
-    let answered = match request.uri().path().starts_with("/admin/") {
-        true => status::route(app, &request).await,
-        false => clients_route(&desk, request).await,
+    let answered = if request.uri().path().starts_with("/admin/") {
+        status::route(app, &request).await
+    } else {
+        clients_route(&desk, request).await
     };
     answered.unwrap_or_else(|error| error.answer())
 }
