@@ -25,6 +25,7 @@ use tsidecar_oauth::uri::Issuer;
 use crate::{
     app::App,
     clock::Clock,
+    command::exit::Exit,
     config::{Config, ConfigError},
     identity::IdentityPolicy,
     keys::Keys,
@@ -81,6 +82,17 @@ pub enum ServeError {
     },
 }
 
+impl ServeError {
+    /// The exit code.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Place(_) | Self::Snapshot(_) => Exit::Config,
+            Self::State(_) | Self::Open(_) | Self::Store(_) => Exit::State,
+            Self::Io { .. } => Exit::Failed,
+        }
+    }
+}
+
 /// Runs the daemon of a configuration file until SIGTERM or SIGINT.
 ///
 /// `inherited` are the sockets that systemd passed.
@@ -90,7 +102,7 @@ pub fn run(file: &Path, inherited: Vec<UnixListener>) -> ExitCode {
         Err(error) => {
             // On its way to the journal or the terminal: the log may not be open yet.
             eprintln!("tsidecar: {error}");
-            ExitCode::from(if matches!(error, ServeError::Config(_)) { EXIT_CONFIG } else { EXIT_FAILURE })
+            error.exit().into()
         }
     }
 }
@@ -328,7 +340,3 @@ async fn report_rename(client: Client, app: Arc<App>) {
 
 /// How long to wait before tailscaled is asked for our name again.
 const FIRST_STATUS: Duration = Duration::from_secs(1);
-/// `EX_CONFIG` of sysexits.h: nothing that a restart could put right.
-const EXIT_CONFIG: u8 = 78;
-/// Everything else.
-const EXIT_FAILURE: u8 = 1;
