@@ -37,6 +37,7 @@ use crate::{
     snapshot::{Snapshot, SnapshotError},
     state::{Pins, StateError, StateFolder, issuer_of},
     store::{DiskOptions, DiskStore, OpenError, Store, StoreError},
+    sweep::Sweep,
     tailnet::{Boundary, Settings, Tailnet},
 };
 
@@ -237,7 +238,7 @@ async fn open(
         if !folder.is_known() {
             folder.complete(&pins)?;
         }
-        let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.dir(), DiskOptions::default())?);
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(&folder.db(), DiskOptions::default())?);
         Ok::<_, ServeError>((folder, pins, keys, store))
     });
     let opened = opening.await.map_err(|error| failed("open the state")(io::Error::other(error)))?;
@@ -293,6 +294,8 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
         config: Arc::clone(&config),
     });
     let hangup = listen_for(SignalKind::hangup())?;
+    let sweep = Sweep::start(Arc::clone(&app.store), app.clock.clone());
+    let sweep = sweep.map_err(failed("start a thread"))?;
     tracing::info!(%issuer, version = env!("CARGO_PKG_VERSION"), "serving");
     notify::ready("waiting for tailscaled");
     let helpers = [
@@ -300,18 +303,20 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
         tokio::spawn(reload_at(hangup, Arc::clone(&app))),
         tokio::spawn(async move { tailnet.on_change(notify::readiness).await }),
         tokio::spawn(report_rename(client, Arc::clone(&app))),
-        tokio::spawn({
-            let stop = stop.clone();
-            async move {
-                stop.cancelled().await;
-                notify::stopping();
-            }
-        }),
+        tokio::spawn(stopping(stop.clone(), sweep)),
     ];
     let served = serve::serve(app, gate, sockets, stop).await;
     helpers.iter().for_each(tokio::task::JoinHandle::abort);
     tracing::info!("stopped");
     served.map_err(failed("serve a socket"))
+}
+
+/// Says that the stop has begun, and ends the sweep before the store is closed.
+async fn stopping(stop: CancellationToken, sweep: Sweep) {
+    stop.cancelled().await;
+    notify::stopping();
+    // It finishes its step first. A panic in it costs nothing any more.
+    let _ = tokio::task::spawn_blocking(move || drop(sweep)).await;
 }
 
 /// Takes over the configuration's files at each SIGHUP.
