@@ -22,6 +22,15 @@ pub struct IdentityPolicy {
     pub routers: Routers,
 }
 
+/// Who stands in front of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// `tailscale serve`, whose word for the address is tailscaled's own.
+    Serve,
+    /// A proxy of the administrator's own: people sign in through it, workloads do not.
+    Proxy,
+}
+
 /// What is known about an address now.
 #[derive(Clone, Debug)]
 pub enum Sighting {
@@ -85,16 +94,20 @@ pub enum RefusedNode {
 
 /// Judges an answer of whois. Reports what was skipped in the rules, so that it can be logged.
 ///
-/// `this_node` is the node that tailscaled runs on. [`RefusedNode::Tagged`] and [`Sighting::Unknown`] are never returned.
+/// `this_node` is the node that tailscaled runs on. [`Sighting::Unknown`] is never returned.
 pub fn identify(
     whois: &WhoIs,
     this_node: &StableNodeId,
+    via: Via,
     policy: &IdentityPolicy,
 ) -> (Sighting, Vec<RuleError>) {
     let (device, routes_for_others) = match judge_node(whois, this_node) {
         Ok(judged) => judged,
         Err(refused) => return (Sighting::Refused(refused), Vec::new()),
     };
+    if via == Via::Proxy && whois.node.is_tagged() {
+        return (Sighting::Refused(RefusedNode::Tagged), Vec::new());
+    }
     let values = whois.cap_map.values(&policy.capability);
     let (rules, skipped) = parse_rules(values.iter().map(|value| value.get()));
     let may_be_somebody = !routes_for_others || policy.routers == Routers::Allow;
@@ -197,9 +210,13 @@ mod tests {
     }
 
     fn judge_by(whois: Value, routers: Routers) -> Sighting {
+        judge_via(whois, Via::Serve, routers)
+    }
+
+    fn judge_via(whois: Value, via: Via, routers: Routers) -> Sighting {
         let whois: WhoIs = serde_json::from_value(whois).unwrap();
         let policy = IdentityPolicy { capability: "tailscale.com/cap/tsidp".into(), routers };
-        identify(&whois, &StableNodeId("nIDP".into()), &policy).0
+        identify(&whois, &StableNodeId("nIDP".into()), via, &policy).0
     }
 
     fn judge(whois: Value) -> Sighting {
@@ -249,7 +266,7 @@ mod tests {
     fn skipped_rules_are_reported_and_lock_nobody_out() {
         let whois: WhoIs = serde_json::from_value(alice()).unwrap();
         let policy = IdentityPolicy { capability: "tailscale.com/cap/tsidp".into(), routers: Routers::Deny };
-        let (sighting, skipped) = identify(&whois, &StableNodeId("nIDP".into()), &policy);
+        let (sighting, skipped) = identify(&whois, &StableNodeId("nIDP".into()), Via::Serve, &policy);
         assert_eq!(skipped.len(), 1);
         someone(sighting);
     }
@@ -322,6 +339,17 @@ mod tests {
         assert!(matches!(identity.kind, IdentityKind::Tagged(_)));
         assert_eq!((identity.login.as_str(), identity.display_name.as_str()), ("", "CI"));
         assert!(identity.groups.is_empty() && identity.picture.is_none());
+    }
+
+    /// A37: whoever controls what a proxy forwards is no workload.
+    #[test]
+    fn a_proxy_brings_people_only() {
+        someone(judge_via(alice(), Via::Proxy, Routers::Deny));
+        let mut tagged = with("/Node/Tags", json!(["tag:ci"]));
+        let refused = |whois| judge_via(whois, Via::Proxy, Routers::Allow);
+        assert!(matches!(refused(tagged.clone()), Sighting::Refused(RefusedNode::Tagged)));
+        tagged["CapMap"] = json!({"tailscale.com/cap/tsidp": [{"taggedIdentity": {"subject": "ci-robot"}}]});
+        assert!(matches!(refused(tagged), Sighting::Refused(RefusedNode::Tagged)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::state::keyed::HashMapStateStore;
@@ -13,14 +14,15 @@ use crate::peer::Origin;
 /// Funnel's callers share one allowance of this many nodes: their addresses are only as good as the ingress relay.
 const FUNNEL_SHARE: u32 = 8;
 
-/// Above so many remembered nodes those at rest are forgotten.
-const REMEMBERED: usize = 4_096;
+/// After so many requests the nodes at rest are forgotten. Looking through all of them is not the price of one request.
+const FORGET_EVERY: u32 = 4_096;
 
 type Keyed = RateLimiter<Option<IpAddr>, HashMapStateStore<Option<IpAddr>>, MonotonicClock>;
 
 /// Counts requests by node; Funnel is one more node with a larger share.
 pub struct Limiter {
     limits: Option<(Keyed, Keyed)>,
+    checks: AtomicU32,
 }
 
 impl Limiter {
@@ -35,7 +37,7 @@ impl Limiter {
             let (more, burst) = (rate.saturating_mul(share), limits.node_burst.saturating_mul(share));
             (keyed(rate, limits.node_burst), keyed(more, burst))
         });
-        Self { limits }
+        Self { limits, checks: AtomicU32::new(0) }
     }
 
     /// Counts one request.
@@ -52,9 +54,9 @@ impl Limiter {
             let wait = not_until.wait_time_from(MonotonicClock.now());
             u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
         });
-        if limiter.len() > REMEMBERED {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
+        if self.checks.fetch_add(1, Ordering::Relaxed).is_multiple_of(FORGET_EVERY) {
+            nodes.retain_recent();
+            nodes.shrink_to_fit();
         }
         result
     }
@@ -63,7 +65,7 @@ impl Limiter {
 impl std::fmt::Debug for Limiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let nodes = self.limits.as_ref().map_or(0, |(nodes, _)| nodes.len());
-        f.debug_struct("Limiter").field("nodes", &nodes).finish()
+        f.debug_struct("Limiter").field("nodes", &nodes).finish_non_exhaustive()
     }
 }
 
@@ -106,6 +108,7 @@ mod tests {
             let _ = limiter.check(Origin::Address(std::net::Ipv4Addr::from(address).into()));
         }
         let (nodes, _) = limiter.limits.as_ref().unwrap();
-        assert!(nodes.len() <= 2 * REMEMBERED, "{}", nodes.len());
+        // Each was at rest again before the next thousands came.
+        assert!(nodes.len() <= 2 * FORGET_EVERY as usize, "{}", nodes.len());
     }
 }

@@ -92,6 +92,19 @@ pub enum PlaceError {
         /// The folder, one of those on the way.
         folder: PathBuf,
     },
+    /// Somebody else's folder.
+    #[error(
+        "{}: {} belongs to uid {owner}, who could put a socket of their own there; it must belong to root or to us",
+        .path.display(), .folder.display()
+    )]
+    Owner {
+        /// The path.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// Something that is no socket has the path.
     #[error("{}: this file is no socket, so it is not removed; choose another path or move it", .0.display())]
     NoSocket(PathBuf),
@@ -169,7 +182,7 @@ impl Plan {
         for (context, door) in self.sockets {
             make_folder(context.path())?;
             let real = real_path(context.path())?;
-            match check(&real, context.path(), &refused) {
+            match check(&real, context.path(), &refused).and_then(|()| check_owner(&real, door)) {
                 Err(error) if self.unsafe_paths == UnsafePaths::Warn => {
                     tracing::warn!(%error, "allow_unsafe_path = true: this socket is not safe");
                 }
@@ -262,6 +275,17 @@ fn check(real: &Path, written: &Path, refused: &[PathBuf]) -> Result<(), PlaceEr
         }
     }
     Ok(())
+}
+
+/// The folder belongs to root, to us, or to whom the socket is for: its owner may put another socket in its place.
+fn check_owner(real: &Path, door: Door) -> Result<(), PlaceError> {
+    let Some(folder) = real.parent() else { return Ok(()) };
+    let owner = fs::metadata(folder).map_err(|source| failed(real, "look at its folder", source))?.uid();
+    let (Door::Tailscaled { uid } | Door::Proxy { uid } | Door::Administrator { uid }) = door;
+    if [0, rustix::process::geteuid().as_raw(), uid].contains(&owner) {
+        return Ok(());
+    }
+    Err(PlaceError::Owner { path: real.to_owned(), folder: folder.to_owned(), owner })
 }
 
 /// Names inherited sockets by their own path, never by their order.
@@ -519,6 +543,24 @@ mod tests {
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
         }
         assert!(open(&listen, Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn folders_of_others_are_refused() {
+        let (Some(safe), true) = (safe_folder(), rustix::process::geteuid().is_root()) else {
+            eprintln!("SKIPPED: only root can give a folder away");
+            return;
+        };
+        let theirs = safe.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(33), None).unwrap();
+        let mut listen = listen(safe.path());
+        listen.allow_unsafe_path = false;
+        listen.proxies.push(ProxyListener { socket: theirs.join("proxy.sock"), uid: 33 });
+        assert!(open(&listen, Vec::new()).is_ok(), "a proxy's socket may lie in its own folder");
+        listen.admin_socket = theirs.join("admin.sock");
+        let refused = open(&listen, Vec::new());
+        assert!(matches!(refused, Err(PlaceError::Owner { owner: 33, .. })), "{refused:?}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod follow;
 mod unready;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -21,12 +21,12 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 use tsidecar_localapi::{CacheLimits, Client, Destination, ServiceName, StableNodeId, WhoIs, WhoisCache};
-use tsidecar_oauth::id::Listener;
+use tsidecar_oauth::{id::Listener, rule::RuleError};
 
 use self::facts::{Facts, Limits};
 pub use self::{exposure::Boundary, unready::Unready};
 use crate::{
-    identity::{IdentityPolicy, Sighting, identify},
+    identity::{IdentityPolicy, Sighting, Via, identify},
     peer::{Caller, Gate, Origin, PROXY, Role},
 };
 
@@ -76,6 +76,8 @@ struct Shared {
     /// Asks the surveyor to read everything again.
     wanted: tokio::sync::Notify,
     judged: Mutex<BTreeMap<IpAddr, Vec<Judged>>>,
+    /// What was said about rules.
+    reported: Mutex<BTreeSet<String>>,
 }
 
 /// What a whois answer was judged to mean. Rules are parsed once per answer, not once per request.
@@ -99,6 +101,7 @@ impl Tailnet {
             facts: watch::Sender::new(Facts::new()),
             wanted: tokio::sync::Notify::new(),
             judged: Mutex::default(),
+            reported: Mutex::default(),
         });
         let tasks = vec![
             tokio::spawn(follow::follow_bus(Arc::clone(&shared))),
@@ -241,10 +244,9 @@ impl Shared {
         if let Some(known) = known {
             return known.sighting.clone();
         }
-        let (sighting, skipped) = identify(&whois, &this_node, &self.policy);
-        for error in skipped {
-            tracing::warn!(device = %whois.node.stable_id, %error, "a rule of the capability, or a part of it, was skipped");
-        }
+        let via = if listener.as_str().starts_with(PROXY) { Via::Proxy } else { Via::Serve };
+        let (sighting, skipped) = identify(&whois, &this_node, via, &self.policy);
+        self.report(&whois, skipped);
         if judged.len() >= JUDGED {
             judged.clear();
         }
@@ -252,6 +254,22 @@ impl Shared {
         of_address.retain(|known| known.listener != *listener);
         of_address.push(Judged { listener: listener.clone(), whois, this_node, sighting: sighting.clone() });
         sighting
+    }
+}
+
+impl Shared {
+    /// Says once what of the capability's rules does not count: the same answer comes again and again.
+    fn report(&self, whois: &WhoIs, skipped: Vec<RuleError>) {
+        for error in skipped {
+            let text = error.to_string();
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            if reported.len() < REPORTED && reported.insert(text) {
+                tracing::warn!(
+                    capability = %self.policy.capability, device = %whois.node.stable_id, %error,
+                    "a rule in the tailnet policy, or a part of it, was skipped"
+                );
+            }
+        }
     }
 }
 
@@ -296,6 +314,8 @@ fn contradicts(caller: &Caller, answer: Option<&(Arc<WhoIs>, StableNodeId)>) -> 
 const ATTEMPTS: usize = 3;
 /// For how many addresses the judgement is kept; each entry is one whois answer and what was made of it.
 const JUDGED: usize = 1024;
+/// How many different complaints about rules are made; whoever has more has read the first ones.
+const REPORTED: usize = 256;
 
 #[cfg(test)]
 mod tests;

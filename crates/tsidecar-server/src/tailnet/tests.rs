@@ -139,6 +139,16 @@ async fn each_listener_has_its_own_capabilities() {
     }
 }
 
+/// A37: a proxy of one's own brings people, no workloads.
+#[tokio::test]
+async fn workloads_do_not_come_through_a_proxy() {
+    let rig = Rig::new().await;
+    let proxy = Listener::parse("proxy:/run/p.sock").unwrap();
+    let refused = rig.tailnet.identify(ip("100.64.0.4"), &proxy).await;
+    assert!(matches!(refused, Ok(Sighting::Refused(RefusedNode::Tagged))), "{refused:?}");
+    assert!(matches!(rig.sight(ip("100.64.0.4")).await, Ok(Sighting::Workload(_))));
+}
+
 /// A14: what is cached goes as soon as the bus says so.
 #[tokio::test]
 async fn changes_count_at_once() {
