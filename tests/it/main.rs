@@ -1,0 +1,27 @@
+//! Black-box tests: the real binary, each test on a daemon, a folder and a scripted tailnet of its own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what is not as expected fails the test"
+)]
+
+mod support;
+
+mod authorize;
+mod cors;
+mod discovery;
+mod flow_code;
+mod flow_refresh;
+mod limits;
+mod log_leak;
+mod policy;
+mod restart;
+mod services;
+mod token;
+mod trust;
+mod userinfo;
+
+#[path = "../attacks/mod.rs"]
+mod attacks;

@@ -1,0 +1,13 @@
+//! What the black-box tests share: a running daemon, the tailnet around it, requests as bytes, and a relying party.
+
+pub(crate) mod browser;
+pub(crate) mod daemon;
+pub(crate) mod tailnet;
+pub(crate) mod wire;
+
+pub(crate) use self::{
+    browser::{App, CHALLENGE, Pairs, VERIFIER},
+    daemon::{Daemon, Setup},
+    tailnet::{ALICE, BOB, CI, Who},
+    wire::{Reply, Request},
+};
