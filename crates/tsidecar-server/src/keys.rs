@@ -19,7 +19,7 @@ use tsidecar_oauth::uri::Issuer;
 use zeroize::Zeroizing;
 
 use crate::entropy;
-use crate::state::{StateError, StateFolder, base16, checksum, read_private, write_private};
+use crate::state::{Owner, StateError, StateFolder, base16, checksum, read_private, write_private};
 
 /// The format of key files that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -67,12 +67,12 @@ impl Keys {
     /// # Errors
     /// [`StateError`] when a key is damaged, missing in a known folder, or open to others.
     pub fn open(folder: &StateFolder, now: UnixTime) -> Result<Self, StateError> {
-        let keys = Self::read(folder.dir())?;
+        let keys = Self::read(folder.dir(), Owner::own())?;
         if folder.is_known() || keys.missing().is_empty() {
             return keys.complete(folder.dir());
         }
         make(folder.dir(), &keys.missing(), now)?;
-        Self::read(folder.dir())?.complete(folder.dir())
+        Self::read(folder.dir(), Owner::own())?.complete(folder.dir())
     }
 
     /// Makes the ring of keys for one issuer. The epoch is the store's: a clock that went back starts a new one, and codes
@@ -89,11 +89,16 @@ impl Keys {
         }
     }
 
-    fn read(dir: &Path) -> Result<Self, StateError> {
+    /// Looks whether every key is whole and there, for `doctor`: whoever that runs as.
+    pub(crate) fn look(dir: &Path, owner: Owner) -> Result<(), StateError> {
+        Self::read(dir, owner)?.complete(dir).map(drop)
+    }
+
+    fn read(dir: &Path, owner: Owner) -> Result<Self, StateError> {
         let (mut signing, mut sealing, mut list) = (Vec::new(), Vec::new(), Vec::new());
         for folder in ["keys/signing", "keys/sealing"] {
             for path in files(&dir.join(folder))? {
-                let file = KeyFile::read(&path, folder)?;
+                let file = KeyFile::read(&path, folder, owner)?;
                 list.push(file.info());
                 match file.kind {
                     Kind::Signing(_) => signing.push((file.signing(&path)?, file.state)),
@@ -235,9 +240,9 @@ impl KeyFile {
     }
 
     /// Reads a file and checks that it is whole and stands where it belongs.
-    fn read(path: &Path, folder: &str) -> Result<Self, StateError> {
+    fn read(path: &Path, folder: &str, owner: Owner) -> Result<Self, StateError> {
         let damaged = || StateError::Damaged { path: path.to_owned() };
-        let text = read_private(path)?.ok_or_else(damaged)?;
+        let text = read_private(path, owner)?.ok_or_else(damaged)?;
         let file: Self = serde_json::from_str(&text).map_err(|_| damaged())?;
         let named = path.file_stem().is_some_and(|stem| stem == file.kid.as_str());
         let whole = file.format == FORMAT && file.checksum == file.sum();

@@ -18,6 +18,7 @@ pub mod ask;
 pub mod check_config;
 pub mod client;
 pub mod demo;
+pub mod doctor;
 pub mod exit;
 pub mod keys;
 pub mod output;
@@ -46,6 +47,8 @@ enum Command {
     Demo(demo::Options),
     /// Check the configuration, clients and their secrets included. Needs no daemon.
     CheckConfig,
+    /// Look at everything that a login needs, and say what to do. Runs with or without the daemon, best as root.
+    Doctor(doctor::Options),
     /// Show for whom requests from an address of the tailnet are taken, and where that person may sign in.
     Whois {
         /// An IP address of the tailnet, without a port.
@@ -74,6 +77,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, inherited: Vec<UnixLis
         Command::Serve => serve::run(&file, inherited),
         Command::Demo(options) => demo::run(&options),
         Command::CheckConfig => print(audience, check_config::run(&file)),
+        Command::Doctor(options) => print(audience, block_on(doctor::run(&file, &options))),
         Command::Whois { address } => {
             print(audience, ask_daemon(&file, async |daemon| whois::run(daemon, address).await))
         }
@@ -92,9 +96,12 @@ fn ask_daemon(
     command: impl AsyncFnOnce(&Daemon) -> Result<Output, CommandError>,
 ) -> Result<Output, CommandError> {
     let daemon = Daemon::of(file)?;
+    block_on(command(&daemon))
+}
+
+fn block_on(command: impl Future<Output = Result<Output, CommandError>>) -> Result<Output, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(CommandError::Runtime)?;
-    runtime.block_on(command(&daemon))
+    runtime.map_err(CommandError::Runtime)?.block_on(command)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{StateError, check_private};
+use super::{Owner, StateError, check_private};
 
 /// No file of ours is longer; more is damage, and is not read into memory.
 const LONGEST: u64 = 64 * 1024;
@@ -18,7 +18,7 @@ const LONGEST: u64 = 64 * 1024;
 /// # Errors
 /// [`StateError::Mode`] and [`StateError::Owner`] when others may open it, [`StateError::Damaged`] when it is no text of
 /// ours, [`StateError::Io`].
-pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, StateError> {
+pub(crate) fn read_private(path: &Path, owner: Owner) -> Result<Option<Zeroizing<String>>, StateError> {
     let failed = StateError::io(path);
     let file = match File::open(path) {
         Ok(file) => file,
@@ -26,7 +26,7 @@ pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Sta
         Err(error) => return Err(failed(error)),
     };
     let metadata = file.metadata().map_err(&failed)?;
-    check_private(path, &metadata)?;
+    check_private(path, &metadata, owner)?;
     let damaged = || StateError::Damaged { path: path.to_owned() };
     if !metadata.is_file() || metadata.len() > LONGEST {
         return Err(damaged());

@@ -12,6 +12,7 @@
 
 mod error;
 mod file;
+mod look;
 mod pins;
 
 use std::fs::{DirBuilder, File, Metadata};
@@ -23,6 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 
 pub use self::error::StateError;
 pub(crate) use self::file::{base16, checksum, read_private, write_private};
+pub use self::look::{Look, Seen, look};
 pub use self::pins::{Pins, issuer_of};
 
 /// The format that this version writes, and the newest one that it reads.
@@ -45,7 +47,7 @@ impl StateFolder {
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         make_folder(dir)?;
         let lock = lock(&dir.join("lock"))?;
-        let known = read_version(dir)?;
+        let known = read_version(dir, Owner::own())?;
         let folder = Self { dir: dir.to_owned(), known, _lock: lock };
         folder.check_parts()?;
         for part in ["keys", "keys/signing", "keys/sealing", "db"] {
@@ -74,11 +76,9 @@ impl StateFolder {
     /// # Errors
     /// [`StateError`] when the file is damaged, or missing in a known folder.
     pub fn pins(&self) -> Result<Option<Pins>, StateError> {
-        let path = self.dir.join(pins::FILE);
-        match read_private(&path)? {
-            Some(text) => Pins::parse(&text).map(Some).ok_or(StateError::Damaged { path }),
+        match read_pins(&self.dir, Owner::own())? {
             None if self.known => Err(StateError::Missing { what: "pins.json", dir: self.dir.clone() }),
-            None => Ok(None),
+            pins => Ok(pins),
         }
     }
 
@@ -120,12 +120,23 @@ fn make_folder(dir: &Path) -> Result<(), StateError> {
     if !metadata.is_dir() {
         return Err(StateError::NoFolder { path: dir.to_owned() });
     }
-    check_private(dir, &metadata)
+    check_private(dir, &metadata, Owner::own())
 }
 
-/// Checks that a file or folder belongs to us and that nobody else may open it.
-fn check_private(path: &Path, metadata: &Metadata) -> Result<(), StateError> {
-    let own = rustix::process::geteuid().as_raw();
+/// The account to which a state folder and everything in it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner(u32);
+
+impl Owner {
+    /// The account that this process runs as.
+    pub(crate) fn own() -> Self {
+        Self(rustix::process::geteuid().as_raw())
+    }
+}
+
+/// Checks that a file or folder belongs to its owner and that nobody else may open it.
+fn check_private(path: &Path, metadata: &Metadata, owner: Owner) -> Result<(), StateError> {
+    let Owner(own) = owner;
     if metadata.uid() != own {
         return Err(StateError::Owner { path: path.to_owned(), owner: metadata.uid(), own });
     }
@@ -176,13 +187,22 @@ impl Drop for Lock {
 }
 
 /// Reads the version file; `false` when there is none.
-fn read_version(dir: &Path) -> Result<bool, StateError> {
+fn read_version(dir: &Path, owner: Owner) -> Result<bool, StateError> {
     let path = dir.join("version");
-    let Some(text) = read_private(&path)? else { return Ok(false) };
+    let Some(text) = read_private(&path, owner)? else { return Ok(false) };
     match text.trim().parse::<u32>() {
         Ok(FORMAT) => Ok(true),
         Ok(found) if found > FORMAT => Err(StateError::Newer { dir: dir.to_owned(), found, known: FORMAT }),
         Ok(_) | Err(_) => Err(StateError::Damaged { path }),
+    }
+}
+
+/// Reads the pins; `None` when there are none.
+fn read_pins(dir: &Path, owner: Owner) -> Result<Option<Pins>, StateError> {
+    let path = dir.join(pins::FILE);
+    match read_private(&path, owner)? {
+        Some(text) => Pins::parse(&text).map(Some).ok_or(StateError::Damaged { path }),
+        None => Ok(None),
     }
 }
 

@@ -133,12 +133,12 @@ fn a_written_file_replaces_the_old_one_whole() {
     write_private(&path, b"one").unwrap();
     std::fs::write(dir.path().join(".a.new"), "left by a crash").unwrap();
     write_private(&path, b"two").unwrap();
-    assert_eq!(read_private(&path).unwrap().unwrap().as_str(), "two");
+    assert_eq!(read_private(&path, Owner::own()).unwrap().unwrap().as_str(), "two");
     assert!(!dir.path().join(".a.new").exists());
     std::fs::write(&path, vec![b'x'; 70_000]).unwrap();
-    assert!(matches!(read_private(&path), Err(StateError::Damaged { .. })));
+    assert!(matches!(read_private(&path, Owner::own()), Err(StateError::Damaged { .. })));
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
-    assert!(matches!(read_private(&path), Err(StateError::Damaged { .. })));
+    assert!(matches!(read_private(&path, Owner::own()), Err(StateError::Damaged { .. })));
 }
 
 #[test]
