@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::jose::Algorithm;
 use crate::scope::{Scope, ScopeToken};
 use crate::seal::ResourceDigest;
+use crate::time::Lifetime;
 use crate::uri::ResourceIndicator;
 
 /// One protected resource, as an administrator configured it.
@@ -21,6 +22,8 @@ pub struct Resource {
     pub clients: Vec<String>,
     /// The algorithm of its access tokens.
     pub alg: Algorithm,
+    /// How long its access tokens live; `None` is the life of the client's.
+    pub access_token: Option<Lifetime>,
 }
 
 impl Resource {

@@ -254,6 +254,7 @@ pub(crate) mod tests {
             default_scopes: Scope::parse("read").iter().cloned().collect(),
             clients: vec![clients.to_owned()],
             alg: Algorithm::Es256,
+            access_token: None,
         };
         Resources::new(vec![resource("https://mcp.test/mcp", "*"), resource("https://other.test", "gitea")])
     }

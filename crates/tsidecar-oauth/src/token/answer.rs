@@ -16,7 +16,7 @@ use crate::resource::{Resource, Resources};
 use crate::scope::Scope;
 use crate::seal::{RefreshToken, SealError, SealedAccess, SealingKeys};
 use crate::secret::TokenText;
-use crate::time::UnixTime;
+use crate::time::{Lifetime, UnixTime};
 use crate::uri::Issuer;
 
 /// What signs and seals.
@@ -130,7 +130,6 @@ impl Answer<'_> {
     /// # Errors
     /// [`AnswerError`].
     pub fn sign(&self, keys: Keys<'_>, fresh: Fresh) -> Result<TokenResponse, AnswerError> {
-        let lives = self.client.lives();
         let access_token = self.access_token(keys, fresh)?;
         let id_token =
             if self.scope.contains("openid") { Some(self.id_token(keys, &access_token)?) } else { None };
@@ -139,11 +138,17 @@ impl Answer<'_> {
         let scope = self.scope.to_string();
         Ok(TokenResponse {
             access_token,
-            expires_in: lives.access_token.as_secs(),
+            expires_in: self.access_life().as_secs(),
             refresh_token,
             id_token,
             scope,
         })
+    }
+
+    /// The life of the access token: the resource's own, else the client's.
+    fn access_life(&self) -> Lifetime {
+        let of_resource = self.resource.and_then(|resource| resource.access_token);
+        of_resource.unwrap_or(self.client.lives().access_token)
     }
 
     fn envelope<'a>(&'a self, issuer: &'a Issuer) -> Envelope<'a> {
@@ -153,7 +158,7 @@ impl Answer<'_> {
             client: self.client.id(),
             auth_time: self.grant.facts().auth_time,
             now: self.now,
-            lifetime: self.client.lives().access_token,
+            lifetime: self.access_life(),
         }
     }
 
@@ -163,7 +168,7 @@ impl Answer<'_> {
                 grant: self.grant.id(),
                 scope: self.scope.clone(),
                 issued_at: self.now,
-                expires_at: self.now.after(self.client.lives().access_token),
+                expires_at: self.now.after(self.access_life()),
             };
             return Ok(keys.sealing.seal_access(&access, fresh.nonce)?);
         };
@@ -278,6 +283,16 @@ mod tests {
             json!({"iss": "https://idp.tail.test", "sub": "userid:1001", "aud": "https://mcp.test/mcp", "client_id": "cli",
                 "exp": 2600, "iat": 2000, "auth_time": 990, "jti": "AgICAgICAgICAgICAgICAg", "scope": "read"})
         );
+    }
+
+    #[test]
+    fn a_resource_may_have_its_own_life() {
+        let mut short = resources().iter().next().unwrap().clone();
+        short.access_token = Some(Lifetime::from_secs(120));
+        let (body, _) = sign("openid read", Some(&short), es256());
+        assert_eq!(body["expires_in"], 120);
+        assert_eq!(part(body["access_token"].as_str().unwrap(), 1)["exp"], 2_120);
+        assert_eq!(part(body["id_token"].as_str().unwrap(), 1)["exp"], 2_300);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::ask::CommandError;
-use super::output::Output;
+use super::output::{Output, count};
 use crate::config::Config;
 
 /// Runs the command.
@@ -32,10 +32,6 @@ pub fn run(path: &Path) -> Result<Output, CommandError> {
         "warnings": config.warnings,
     });
     Ok(Output::done(text, &json))
-}
-
-fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 #[cfg(test)]

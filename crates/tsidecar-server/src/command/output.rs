@@ -94,6 +94,11 @@ pub fn columns(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A number of things: `1 client`, `2 clients`.
+pub fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 /// Text without control characters: a display name must not move the cursor of an administrator.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::ask::{CommandError, Daemon};
-use super::output::{Output, columns, plain};
+use super::output::{Output, columns, count, plain};
 use crate::endpoint::admin::shape::WhoisAnswer;
 
 /// Runs the command.
@@ -33,7 +33,7 @@ fn describe(answer: &WhoisAnswer) -> String {
         row("groups", answer.groups.join(", "));
     }
     if answer.device.is_some() {
-        row("capability", format!("{} rules", answer.rules));
+        row("capability", count(answer.rules, "rule"));
     }
     for (client, judged) in &answer.clients {
         row("client", format!("{client}: {judged}"));

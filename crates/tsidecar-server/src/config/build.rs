@@ -13,7 +13,7 @@ use tsidecar_oauth::scope::ScopeToken;
 use tsidecar_oauth::uri::{Issuer, ResourceIndicator};
 
 use super::source::{ConfigError, Source, Step, Step::Index, Step::Key};
-use super::value::{Account, LengthOrOff};
+use super::value::{Account, Length, LengthOrOff};
 use super::{Config, ListenConfig, ProxyListener, ServiceListener, TailscaleSsh, raw};
 
 /// The uid that a user namespace shows for accounts it does not know: it names nobody.
@@ -353,7 +353,12 @@ fn resource(source: &Source, index: usize, raw: &raw::Resource) -> Result<Resour
         "client ids, or \"tag:NAME\"",
     )?;
     let alg = raw.signing_alg.map_or_else(Algorithm::default, Algorithm::from);
-    Ok(Resource { uri, scopes, default_scopes, clients: raw.clients.clone(), alg })
+    let access_token = raw.access_token_lifetime.map(|Length(length)| length);
+    if access_token.is_some_and(|life| !(60..=86_400).contains(&life.as_secs())) {
+        let message = "is out of range; allowed: \"1m\" to \"1d\"";
+        return Err(source.error_in(&at("access_token_lifetime"), message));
+    }
+    Ok(Resource { uri, scopes, default_scopes, clients: raw.clients.clone(), alg, access_token })
 }
 
 fn is_client(id: &str) -> bool {

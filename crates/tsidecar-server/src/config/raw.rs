@@ -187,6 +187,7 @@ pub(super) struct Resource {
     #[serde(default)]
     pub servers: Vec<String>,
     pub signing_alg: Option<SigningAlg>,
+    pub access_token_lifetime: Option<Length>,
 }
 
 #[derive(Default, Deserialize)]

@@ -184,6 +184,7 @@ fn errors_of_rules_and_resources() {
         "[[resource]]\nuri = \"https://a.test\"\nclients = []\nscopes = [\"openid\"]",
         "[[resource]]\nuri = \"https://a.test\"\nclients = []\nscopes = [\"a\"]\ndefault_scopes = [\"b\"]",
         "[[resource]]\nuri = \"https://a.test\"\nclients = []\nsigning_alg = \"HS256\"",
+        "[[resource]]\nuri = \"https://a.test\"\nclients = []\naccess_token_lifetime = \"2d\"",
         "[[resource]]\nuri = \"https://a.test\"\nclients = []\n[[resource]]\nuri = \"https://a.test/\"\nclients = []",
     ]), @r#"
     t.toml:2: [[rule]] claims: claim "sub" cannot be set by a rule
@@ -201,6 +202,7 @@ fn errors_of_rules_and_resources() {
     t.toml:4: [[resource]] scopes: "openid" belongs to OpenID Connect, not to a resource
     t.toml:5: [[resource]] default_scopes: "b" is not in scopes
     t.toml:4: [[resource]] signing_alg: "HS256" is not known; allowed: "RS256", "ES256"
+    t.toml:4: [[resource]] access_token_lifetime: is out of range; allowed: "1m" to "1d"
     t.toml:5: [[resource]] uri: "https://a.test/" means the same resource as "https://a.test"
     "#);
 }
@@ -268,6 +270,7 @@ fn everything_that_can_be_said_is_kept() {
         clients = ["a"]
         servers = ["mcp", "tag:mcp"]
         signing_alg = "ES256"
+        access_token_lifetime = "1h"
     "#;
     insta::assert_debug_snapshot!(read(text).unwrap(), @r#"
     Config {
@@ -443,6 +446,11 @@ fn everything_that_can_be_said_is_kept() {
                     "a",
                 ],
                 alg: Es256,
+                access_token: Some(
+                    Lifetime(
+                        3600,
+                    ),
+                ),
             },
         ],
         warnings: [],

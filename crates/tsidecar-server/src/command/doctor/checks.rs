@@ -1,5 +1,7 @@
 //! Judges what was gathered. Pure: facts in, checks out, in the order in which a person would look.
 
+use std::io::ErrorKind;
+
 use tsidecar_localapi::{BackendState, Daemon, HttpHandler, ServeConfig, TargetKind};
 use tsidecar_oauth::rule::parse_rules;
 use tsidecar_oauth::time::{Lifetime, UnixTime};
@@ -8,7 +10,8 @@ use tsidecar_oauth::uri::Issuer;
 use super::Check;
 use super::facts::{Facts, Tailnet};
 use crate::command::ask::CommandError;
-use crate::config::{Config, TailscaleSsh};
+use crate::command::output::count;
+use crate::config::{Config, ConfigError, TailscaleSsh};
 use crate::state::{Look, issuer_of};
 use crate::tailnet::{Boundary, Unready};
 
@@ -39,7 +42,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
             checks.push(capability(facts));
         }
         Err(error) => {
-            let cure = "start it (`systemctl start tailscaled`), or name its socket in [tailscale] socket";
+            let cure = "its socket is named in [tailscale] socket";
             checks.push(Check::fail("tailscaled", error, cure));
         }
     }
@@ -49,12 +52,16 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
 fn configuration(facts: &Facts) -> Check {
     const NAME: &str = "configuration";
     let file = facts.file.display();
-    if let Some(error) = &facts.config_error {
-        return Check::fail(
-            NAME,
-            error,
-            "correct it; `tsidecar check-config` says the same without the rest",
-        );
+    match &facts.config_error {
+        Some(ConfigError::Read { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
+            let text = format!("{file} is not yours to read, so defaults are assumed; run this as root");
+            return Check::skip(NAME, text);
+        }
+        Some(error) => {
+            let cure = "correct it; `tsidecar check-config` says the same without the rest";
+            return Check::fail(NAME, error.to_string(), cure);
+        }
+        None => (),
     }
     if facts.file_mode.is_some_and(|mode| mode & 0o002 != 0) {
         let text = format!("{file} can be changed by everybody on this host");
@@ -67,7 +74,7 @@ fn configuration(facts: &Facts) -> Check {
         };
         return Check::warn(NAME, format!("{first}{more}"), "look at it; it works as it is");
     }
-    Check::ok(NAME, format!("{file} is valid; it has {} clients", facts.config.clients.len()))
+    Check::ok(NAME, format!("{file} is valid; it has {}", count(facts.config.clients.len(), "client")))
 }
 
 fn state(facts: &Facts) -> Check {
@@ -92,7 +99,8 @@ fn daemon(facts: &Facts) -> Check {
     const NAME: &str = "daemon";
     match &facts.daemon {
         Ok(status) if status.ready => {
-            let text = format!("tsidecar {} is ready, with {} clients", status.version, status.clients);
+            let text =
+                format!("tsidecar {} is ready, with {}", status.version, count(status.clients, "client"));
             Check::ok(NAME, text)
         }
         Ok(status) => {
@@ -210,6 +218,12 @@ fn name(facts: &Facts, tailnet: &Tailnet, issuer: Option<&Issuer>) -> Check {
     if issuer.host().eq_ignore_ascii_case(own) {
         return Check::ok(NAME, format!("{issuer} is the name of this node"));
     }
+    if is_loopback(issuer) {
+        return Check::ok(
+            NAME,
+            format!("{issuer} is for this machine alone, as in demonstrations and tests"),
+        );
+    }
     let label = issuer.host().split('.').next().unwrap_or_default();
     let service =
         listen.services.iter().find(|service| service.name.as_str().strip_prefix("svc:") == Some(label));
@@ -234,11 +248,16 @@ fn name(facts: &Facts, tailnet: &Tailnet, issuer: Option<&Issuer>) -> Check {
     Check::fail(NAME, text, cure)
 }
 
+/// Plain http is possible on loopback only.
+fn is_loopback(issuer: &Issuer) -> bool {
+    issuer.as_str().starts_with("http://")
+}
+
 /// Whether this node is the one to answer under the issuer's host.
 fn is_served_here(config: &Config, tailnet: &Tailnet, issuer: &Issuer) -> bool {
     let own = tailnet.status.self_node.dns_name.trim_end_matches('.');
-    issuer.host().eq_ignore_ascii_case(own)
-        || (config.listen.proxies.is_empty() && config.listen.services.is_empty())
+    let by_others = !config.listen.proxies.is_empty() || !config.listen.services.is_empty();
+    issuer.host().eq_ignore_ascii_case(own) || !(by_others || is_loopback(issuer))
 }
 
 fn certificate(config: &Config, tailnet: &Tailnet, issuer: &Issuer) -> Check {
@@ -388,5 +407,5 @@ fn capability(facts: &Facts) -> Check {
         );
         return Check::ok(NAME, text);
     }
-    Check::ok(NAME, format!("{} rules of {capability} arrive for {who}", rules.len()))
+    Check::ok(NAME, format!("{} of {capability} for {who}", count(rules.len(), "rule")))
 }

@@ -9,7 +9,7 @@ use tsidecar_oauth::time::UnixTime;
 
 use crate::clock::Clock;
 use crate::command::ask::{CommandError, Daemon};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::endpoint::admin::shape::StatusAnswer;
 use crate::state::{Look, look};
 
@@ -22,7 +22,7 @@ pub(super) struct Facts {
     /// The configuration; with something wrong, as far as it can be used.
     pub(super) config: Config,
     /// Why it cannot be used as it is.
-    pub(super) config_error: Option<String>,
+    pub(super) config_error: Option<ConfigError>,
     /// What tailscaled says.
     pub(super) tailscaled: Result<Tailnet, String>,
     /// What our daemon says.
@@ -50,7 +50,7 @@ impl Facts {
     pub(super) async fn gather(file: &Path, peer: Option<IpAddr>) -> Self {
         let (config, config_error) = match Config::check(file) {
             Ok(config) => (config, None),
-            Err(error) => (Config::options(file).unwrap_or_default(), Some(error.to_string())),
+            Err(error) => (Config::options(file).unwrap_or_default(), Some(error)),
         };
         let client = Client::new(&config.tailscale.socket);
         let tailscaled = ask_tailscaled(&client).await.map_err(|error| error.to_string());

@@ -169,7 +169,7 @@ fn what_is_wrong_with_tailscaled() {
     ];
     insta::assert_snapshot!(told.join("\n--\n"), @r#"
     fail  tailscaled     tailscaled is not running
-                         → start it (`systemctl start tailscaled`), or name its socket in [tailscale] socket
+                         → its socket is named in [tailscale] socket
     --
     fail  tailscaled     tailscaled 1.92.5 is too old: 1.94 is needed at least, 1.102 is recommended; upgrade Tailscale
                          → upgrade Tailscale to 1.102 or newer
@@ -227,6 +227,9 @@ fn what_is_wrong_with_names() {
             facts.config.listen.proxies.push(crate::config::ProxyListener { socket, uid: 998 });
         }),
         after(|facts| {
+            facts.daemon.as_mut().unwrap().issuer = "http://127.0.0.1:8411".into();
+        }),
+        after(|facts| {
             facts.daemon = Err(CommandError::Timeout);
             facts.tailscaled.as_mut().unwrap().status.self_node.dns_name = String::new();
         }),
@@ -252,11 +255,19 @@ fn what_is_wrong_with_names() {
     skip  certificate    idp.tail.test is not served by this node itself
     skip  serve          idp.tail.test is not served by this node itself
     --
+    ok    issuer         http://127.0.0.1:8411 is for this machine alone, as in demonstrations and tests
+    skip  certificate    127.0.0.1 is not served by this node itself
+    skip  serve          127.0.0.1 is not served by this node itself
+    --
     fail  daemon         tsidecar did not answer within 40 s
                          → look at: journalctl -u tsidecar
     fail  issuer         this node has no DNS name, so there is no issuer
                          → turn on MagicDNS (admin console, DNS), or set issuer in the configuration
     "#);
+}
+
+fn unreadable(kind: std::io::ErrorKind) -> crate::config::ConfigError {
+    crate::config::ConfigError::Read { path: "/etc/tsidecar/tsidecar.toml".into(), error: kind.into() }
 }
 
 #[test]
@@ -269,7 +280,8 @@ fn what_is_wrong_on_this_host() {
         })
     };
     let told = [
-        after(|facts| facts.config_error = Some("/etc/tsidecar/tsidecar.toml:3: x".into())),
+        after(|facts| facts.config_error = Some(unreadable(std::io::ErrorKind::NotFound))),
+        after(|facts| facts.config_error = Some(unreadable(std::io::ErrorKind::PermissionDenied))),
         after(|facts| facts.file_mode = Some(0o666)),
         after(|facts| facts.config.warnings = vec!["one".into(), "two".into()]),
         after(|facts| facts.state = Look::Absent),
@@ -289,8 +301,10 @@ fn what_is_wrong_on_this_host() {
         after(|facts| facts.sockets = vec![("/run/tsidecar/serve.sock".into(), None)]),
     ];
     insta::assert_snapshot!(told.join("\n--\n"), @"
-    fail  configuration  /etc/tsidecar/tsidecar.toml:3: x
+    fail  configuration  /etc/tsidecar/tsidecar.toml: cannot be read: entity not found
                          → correct it; `tsidecar check-config` says the same without the rest
+    --
+    skip  configuration  /etc/tsidecar/tsidecar.toml is not yours to read, so defaults are assumed; run this as root
     --
     fail  configuration  /etc/tsidecar/tsidecar.toml can be changed by everybody on this host
                          → chmod o-w /etc/tsidecar/tsidecar.toml
@@ -346,7 +360,7 @@ fn which_rules_arrive_for_a_peer() {
         after(|facts| facts.peer = Some(([100, 64, 0, 9].into(), Err("tailscaled is not running".into())))),
     ];
     insta::assert_snapshot!(told.join("\n--\n"), @r#"
-    ok    capability     2 rules of tailscale.com/cap/tsidp arrive for alice@example.com
+    ok    capability     2 rules of tailscale.com/cap/tsidp for alice@example.com
     --
     warn  capability     for alice@example.com a part of the rules is left out: claim "sub" cannot be set by a rule
                          → correct the grant of tailscale.com/cap/tsidp in the tailnet policy file
@@ -382,7 +396,7 @@ async fn a_host_with_nothing_is_told_everything() {
                          → start tsidecar; if it runs, restart it
     ok    clock          plausible, and not behind anything that was written
     fail  tailscaled     tailscaled does not run: nothing answers on /x/ts.sock (No such file or directory (os error 2)); start it (`systemctl start tailscaled`) or correct the socket path
-                         → start it (`systemctl start tailscaled`), or name its socket in [tailscale] socket
+                         → its socket is named in [tailscale] socket
 
     3 checks failed.
     ");
