@@ -19,6 +19,7 @@ mod log_leak;
 mod policy;
 mod restart;
 mod services;
+mod systemd;
 mod token;
 mod trust;
 mod userinfo;
