@@ -1,29 +1,28 @@
-//! Judges what was gathered. Pure: facts in, checks out, in the order in which a person would look.
-
-use std::io::ErrorKind;
+//! Judges what was gathered, in the order in which a person would look: this host, then tailscaled. Pure.
 
 use tsidecar_localapi::{BackendState, Daemon, HttpHandler, ServeConfig, TargetKind};
 use tsidecar_oauth::rule::parse_rules;
-use tsidecar_oauth::time::{Lifetime, UnixTime};
 use tsidecar_oauth::uri::Issuer;
 
-use super::Check;
 use super::facts::{Facts, Tailnet};
-use crate::command::ask::CommandError;
+use super::{Check, host};
 use crate::command::output::count;
-use crate::config::{Config, ConfigError, TailscaleSsh};
+use crate::config::{Config, TailscaleSsh};
 use crate::state::{Look, issuer_of};
 use crate::tailnet::{Boundary, Unready};
-
-/// No clock that is right shows a time before this program was written: 2026-01-01.
-const EARLIEST: UnixTime = UnixTime::from_secs(1_767_225_600);
 
 /// The capability number of tailscaled 1.102, the oldest that is recommended.
 const RECOMMENDED: u32 = 142;
 
 /// Judges everything.
 pub(super) fn judge(facts: &Facts) -> Vec<Check> {
-    let mut checks = vec![configuration(facts), state(facts), daemon(facts), sockets(facts), clock(facts)];
+    let mut checks = vec![
+        host::configuration(facts),
+        host::state(facts),
+        host::daemon(facts),
+        host::sockets(facts),
+        host::clock(facts),
+    ];
     match &facts.tailscaled {
         Ok(tailnet) => {
             let issuer = issuer(facts, tailnet);
@@ -47,107 +46,6 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
         }
     }
     checks
-}
-
-fn configuration(facts: &Facts) -> Check {
-    const NAME: &str = "configuration";
-    let file = facts.file.display();
-    match &facts.config_error {
-        Some(ConfigError::Read { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
-            let text = format!("{file} is not yours to read, so defaults are assumed; run this as root");
-            return Check::skip(NAME, text);
-        }
-        Some(error) => {
-            let cure = "correct it; `tsidecar check-config` says the same without the rest";
-            return Check::fail(NAME, error.to_string(), cure);
-        }
-        None => (),
-    }
-    if facts.file_mode.is_some_and(|mode| mode & 0o002 != 0) {
-        let text = format!("{file} can be changed by everybody on this host");
-        return Check::fail(NAME, text, format!("chmod o-w {file}"));
-    }
-    if let [first, more @ ..] = facts.config.warnings.as_slice() {
-        let more = match more.len() {
-            0 => String::new(),
-            more => format!(" (and {more} more: `tsidecar check-config`)"),
-        };
-        return Check::warn(NAME, format!("{first}{more}"), "look at it; it works as it is");
-    }
-    Check::ok(NAME, format!("{file} is valid; it has {}", count(facts.config.clients.len(), "client")))
-}
-
-fn state(facts: &Facts) -> Check {
-    const NAME: &str = "state";
-    let dir = facts.config.state_dir.display();
-    match &facts.state {
-        Look::Absent => Check::ok(NAME, format!("{dir} is not there yet; the first start makes it")),
-        Look::Denied => Check::skip(NAME, format!("{dir} is not yours to look at; run this as root")),
-        Look::Seen(seen) => match seen.problems.first() {
-            Some(problem) => {
-                Check::fail(NAME, problem.to_string(), "the daemon does not start before this is done")
-            }
-            None if seen.known => {
-                Check::ok(NAME, format!("{dir} is whole, and open to uid {} only", seen.owner))
-            }
-            None => Check::ok(NAME, format!("{dir} is empty; the first start fills it")),
-        },
-    }
-}
-
-fn daemon(facts: &Facts) -> Check {
-    const NAME: &str = "daemon";
-    match &facts.daemon {
-        Ok(status) if status.ready => {
-            let text =
-                format!("tsidecar {} is ready, with {}", status.version, count(status.clients, "client"));
-            Check::ok(NAME, text)
-        }
-        Ok(status) => {
-            let reason = status.reason.clone().unwrap_or_default();
-            Check::fail(NAME, format!("tsidecar is running, but not ready: {reason}"), "see the checks below")
-        }
-        Err(CommandError::Denied { .. }) => {
-            Check::skip(NAME, "only root may ask the daemon; run this as root")
-        }
-        Err(error @ CommandError::Away { .. }) => {
-            Check::fail(NAME, error.to_string(), "systemctl start tsidecar")
-        }
-        Err(error) => Check::fail(NAME, error.to_string(), "look at: journalctl -u tsidecar"),
-    }
-}
-
-fn sockets(facts: &Facts) -> Check {
-    const NAME: &str = "sockets";
-    let missing = facts.sockets.iter().find(|(_, there)| *there == Some(false));
-    if let Some((path, _)) = missing {
-        let text = format!("{} is not there, or is no socket", path.display());
-        return Check::fail(NAME, text, "start tsidecar; if it runs, restart it");
-    }
-    if facts.sockets.iter().any(|(_, there)| there.is_none()) {
-        return Check::skip(NAME, "they are not yours to look at; run this as root");
-    }
-    let paths: Vec<_> = facts.sockets.iter().map(|(path, _)| path.display().to_string()).collect();
-    Check::ok(NAME, paths.join(", "))
-}
-
-fn clock(facts: &Facts) -> Check {
-    const NAME: &str = "clock";
-    let cure =
-        "set the clock, and keep it right (`timedatectl set-ntp true`); tokens carry times that others check";
-    if facts.now < EARLIEST {
-        return Check::fail(NAME, "the clock shows a time before 2026", cure);
-    }
-    let newest = match &facts.state {
-        Look::Seen(seen) => seen.newest,
-        Look::Absent | Look::Denied => UnixTime::default(),
-    };
-    let behind = facts.now.until(newest);
-    if behind > Lifetime::from_minutes(60) {
-        let text = format!("the clock is {} s behind the newest file of the state folder", behind.as_secs());
-        return Check::fail(NAME, text, cure);
-    }
-    Check::ok(NAME, "plausible, and not behind anything that was written")
 }
 
 fn version(daemon: Option<&Daemon>) -> Check {

@@ -1,9 +1,10 @@
 //! `tsidecar doctor`: looks at everything that a login needs, with or without the daemon, as root or not.
 //!
-//! [`facts`] gathers, [`checks`] judges what was gathered (pure, so each judgement has its test), and here it is told.
+//! `facts` gathers, `host` and `checks` judge what was gathered (pure, so each judgement has its test), here it is told.
 
 mod checks;
 mod facts;
+mod host;
 
 use std::net::IpAddr;
 use std::path::Path;
