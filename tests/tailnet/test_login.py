@@ -10,7 +10,7 @@ def expect_alice(claims):
     assert claims["sub"] == "userid:1001"
     assert claims["name"] == "Alice Äxample"
     assert claims["preferred_username"].split("@")[0] == "alice"
-    assert claims["email"] == "alice@example.com"
+    assert (claims["email"], claims["email_verified"]) == ("alice@example.com", True)
     assert claims["picture"] == "https://pics.test/a.png"
     assert claims["groups"] == ["group:eng"]
     assert claims["team"] == "eng"
