@@ -139,6 +139,10 @@ class Lab:
         if wait:
             eventually(f"plan {serial} at idp", lambda: self.plan_at("idp") == serial)
 
+    def touch(self):
+        """Makes an event on idp's bus: something about the node itself changed."""
+        self.post_plan(self.plan)
+
     def plan_at(self, node):
         capabilities = self.localapi(node, "status?peers=false").json["Self"].get("CapMap") or {}
         return (capabilities.get("tsidecar.test/serial") or [None])[0]
@@ -164,7 +168,7 @@ class Lab:
 
     @contextmanager
     def serving(self, change):
-        """`change` edits a copy of the present serve config; afterwards the present one stands again."""
+        """`change` edits a copy of the present serve config; afterwards the present one stands again. The bus does not tell."""
         before = self.serve_config()
         config = copy.deepcopy(before)
         change(config)

@@ -15,6 +15,7 @@ from rp import oauth_error, page
 def tcp_forward(lab, tsidecar):
     """Raw bytes of any client straight to our socket: its own headers, no Funnel marker."""
     with lab.serving(lambda config: config["TCP"].update({"9000": {"TCPForward": f"unix:{tsidecar.serve_sock}"}})):
+        lab.touch()
         yield
 
 
@@ -22,6 +23,7 @@ def tcp_forward(lab, tsidecar):
 def terminated_tcp(lab, tsidecar):
     forward = {"TCPForward": f"unix:{tsidecar.service_sock}", "TerminateTLS": "idp.tail.test"}
     with lab.serving(lambda config: config["TCP"].update({"9000": forward})):
+        lab.touch()
         yield
 
 
@@ -29,6 +31,14 @@ def terminated_tcp(lab, tsidecar):
 def other_mount(lab, tsidecar):
     """Another application under our origin: its scripts are ours to the browser."""
     with lab.serving(lambda config: config["Web"]["idp.tail.test:443"]["Handlers"].update({"/other": {"Text": "hello"}})):
+        lab.touch()
+        yield
+
+
+@contextmanager
+def noticed_by_itself(lab, tsidecar):
+    """No event: a serve config is looked at every 30 s."""
+    with lab.serving(lambda config: config["TCP"].update({"9001": {"TCPForward": f"unix:{tsidecar.ops_sock}"}})):
         yield
 
 
@@ -41,7 +51,7 @@ def tailscale_ssh(lab, tsidecar):
         lab.tailscale("idp", "set", "--ssh=false")
 
 
-REASONS = {"a TCP forward": (tcp_forward, "9000"), "a TCP forward that ends TLS": (terminated_tcp, "9000"),
+REASONS = {"a TCP forward that nothing tells of": (noticed_by_itself, "9001"), "a TCP forward": (tcp_forward, "9000"), "a TCP forward that ends TLS": (terminated_tcp, "9000"),
            "another mount": (other_mount, "/other"), "Tailscale SSH": (tailscale_ssh, "SSH")}  # fmt: skip
 
 
