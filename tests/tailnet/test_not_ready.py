@@ -67,6 +67,8 @@ def test_not_ready_and_ready_again(lab, tsidecar, alice, app, what):
         assert named in page(answer, 503) and int(answer.headers["Retry-After"]) > 0
         for answer in [app.refresh(alice, tokens["refresh_token"]), app.redeem(alice, code, login), app.userinfo(alice, tokens["access_token"])]:
             assert named in oauth_error(answer, 503, "temporarily_unavailable") and int(answer.headers["Retry-After"]) > 0
+        # serve must get to hand each of them on: an answer before the whole request had come would make it 502
+        assert {app.refresh(alice, tokens["refresh_token"]).status for _ in range(20)} == {503}
         doctor = tsidecar.command("doctor", ok=False)
         assert doctor.returncode != 0 and named in doctor.stdout + doctor.stderr
         assert named in tsidecar.log_text()

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::discovery;
 
@@ -15,6 +14,7 @@ use crate::peer::{self, ListenerContext};
 use crate::snapshot::Snapshot;
 use crate::tailnet::Unready;
 use crate::web::error;
+use crate::web::inbound::Inbound;
 use crate::web::page::Notice;
 use crate::web::response::{Answer, document, preflight, with_cors};
 
@@ -75,7 +75,7 @@ impl Route {
 }
 
 /// Answers one request of a listener that faces people and applications.
-pub async fn route(app: &Arc<App>, context: &ListenerContext, request: Request<Incoming>) -> Answer {
+pub async fn route(app: &Arc<App>, context: &ListenerContext, request: Request<Inbound>) -> Answer {
     let Some(route) = Route::of(request.uri().path()) else { return nothing_here(&request) };
     if request.method() == Method::OPTIONS && !route.is_page() {
         return preflight(route.methods());
@@ -88,12 +88,7 @@ pub async fn route(app: &Arc<App>, context: &ListenerContext, request: Request<I
     if route.is_page() { answer } else { with_cors(answer) }
 }
 
-async fn serve(
-    app: &Arc<App>,
-    context: &ListenerContext,
-    route: Route,
-    request: Request<Incoming>,
-) -> Answer {
+async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request: Request<Inbound>) -> Answer {
     let snapshot = app.snapshot.load_full();
     if let Some(document) = route.document(&snapshot) {
         return document;
@@ -190,7 +185,7 @@ fn wrong_method(methods: &'static str) -> Answer {
 }
 
 /// 404: JSON for machines and all well-known paths, a page for a person with a browser.
-fn nothing_here(request: &Request<Incoming>) -> Answer {
+fn nothing_here(request: &Request<Inbound>) -> Answer {
     let accept = request.headers().get(hyper::header::ACCEPT).and_then(|value| value.to_str().ok());
     let is_browser = accept.is_some_and(|accept| accept.contains("text/html"));
     if !is_browser || request.uri().path().starts_with("/.well-known/") {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::authorize::{
@@ -21,6 +20,7 @@ use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
 use crate::tailnet::Unidentified;
 use crate::web::body;
+use crate::web::inbound::Inbound;
 use crate::web::page::Notice;
 use crate::web::response::{Answer, redirect};
 use crate::{audit, entropy};
@@ -69,7 +69,7 @@ pub async fn handle(
     app: &Arc<App>,
     snapshot: &Snapshot,
     caller: &Caller,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
 ) -> Answer {
     // After a POST the browser must go on with GET (RFC 9700 §4.12).
     let status = if request.method() == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND };
@@ -92,7 +92,7 @@ async fn authorize(
     app: &Arc<App>,
     snapshot: &Snapshot,
     caller: &Caller,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
 ) -> Result<(RedirectTarget, AuthorizationCode), Refused> {
     let Origin::Address(address) = caller.origin() else { return Err(Stay::Outside.into()) };
     let headers = request.headers().clone();
@@ -148,7 +148,7 @@ async fn identify(app: &App, caller: &Caller, client: &Client) -> Result<Arc<Ide
 }
 
 /// Reads the parameters: from the query of a GET, from the body of a POST.
-async fn read(request: Request<Incoming>) -> Result<Params, Refused> {
+async fn read(request: Request<Inbound>) -> Result<Params, Refused> {
     if request.method() == Method::GET {
         let query = request.uri().query().unwrap_or_default();
         return Ok(Params::parse(query.as_bytes()).map_err(DirectError::from)?);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode};
 use tsidecar_oauth::client_auth::{AuthenticatedClient, PresentedCredentials};
@@ -26,6 +25,7 @@ use crate::snapshot::Snapshot;
 use crate::store::{Intent, Pending, StoreError};
 use crate::tailnet::Unidentified;
 use crate::web::error::Challenge;
+use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, json};
 use crate::web::{body, error};
 use crate::{audit, entropy};
@@ -54,7 +54,7 @@ pub async fn handle(
     app: &Arc<App>,
     snapshot: &Snapshot,
     caller: &Caller,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
 ) -> Answer {
     let has_header = request.headers().contains_key(header::AUTHORIZATION);
     let challenge = if has_header { Challenge::Basic } else { Challenge::None };
@@ -74,7 +74,7 @@ async fn token(
     app: &App,
     snapshot: &Snapshot,
     caller: &Caller,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
 ) -> Result<Vec<u8>, Failure> {
     let (parts, body) = request.into_parts();
     let params = body::form(&parts.headers, parts.uri.query(), body).await?;

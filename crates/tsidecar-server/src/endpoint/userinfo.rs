@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::claims::{IdentityClaims, UserInfo};
@@ -18,6 +17,7 @@ use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::web::body;
 use crate::web::error::{self, Challenge};
+use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, json};
 
 /// Why there is no UserInfo.
@@ -43,7 +43,7 @@ pub async fn handle(
     app: &Arc<App>,
     snapshot: &Snapshot,
     caller: &Caller,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
 ) -> Answer {
     match userinfo(app, snapshot, request).await {
         Ok(body) => json(StatusCode::OK, body),
@@ -55,7 +55,7 @@ pub async fn handle(
     }
 }
 
-async fn userinfo(app: &App, snapshot: &Snapshot, request: Request<Incoming>) -> Result<Vec<u8>, Refused> {
+async fn userinfo(app: &App, snapshot: &Snapshot, request: Request<Inbound>) -> Result<Vec<u8>, Refused> {
     let token = read(request).await?;
     let access = snapshot.sealing.open_access(&token).map_err(BearerError::Seal)?;
     let grant = app.store.grant(access.grant)?;
@@ -76,7 +76,7 @@ async fn userinfo(app: &App, snapshot: &Snapshot, request: Request<Incoming>) ->
 }
 
 /// Reads the token: from the header, or from the form body of a POST.
-async fn read(request: Request<Incoming>) -> Result<TokenText, Refused> {
+async fn read(request: Request<Inbound>) -> Result<TokenText, Refused> {
     let (parts, body) = request.into_parts();
     let header = authorization(&parts.headers)?;
     let has_form = parts.method == Method::POST && parts.headers.contains_key(header::CONTENT_TYPE);

@@ -16,7 +16,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -35,6 +34,7 @@ use crate::peer::caller::forwarders_header;
 use crate::peer::{Bound, Door, Gate, ListenerContext, Peer, Role};
 use crate::router;
 use crate::web::error;
+use crate::web::inbound::{self, Inbound};
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -193,7 +193,9 @@ async fn connection(stream: UnixStream, shared: Arc<Shared>) {
         phase.answering();
         let (shared, phase) = (Arc::clone(&shared), phase.clone());
         async move {
+            let (request, leftover) = inbound::lend(request);
             let answered = answer(shared, request).await;
+            leftover.discard().await;
             phase.answered();
             Ok::<_, Infallible>(answered)
         }
@@ -224,7 +226,7 @@ async fn admit(stream: &UnixStream, shared: &Shared) -> Result<(), String> {
 }
 
 /// Runs the handler of one request as a task of its own.
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(shared: Arc<Shared>, request: Request<Inbound>) -> Response<Full<Bytes>> {
     let workers = shared.workers.clone();
     let worked = workers.run(async move { dispatch(&shared, request).await }).await;
     worked.unwrap_or_else(|failed| match failed {
@@ -237,7 +239,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Ful
     })
 }
 
-async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn dispatch(shared: &Shared, request: Request<Inbound>) -> Response<Full<Bytes>> {
     match shared.context.role() {
         Role::Host | Role::Service(_) | Role::Proxy => {
             router::route(&shared.app, &shared.context, request).await

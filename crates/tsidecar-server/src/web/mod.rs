@@ -2,5 +2,6 @@
 
 pub mod body;
 pub mod error;
+pub mod inbound;
 pub mod page;
 pub mod response;
