@@ -27,9 +27,22 @@ fn alice() -> IpAddr {
 }
 
 struct Rig {
-    folder: TempDir,
+    bare: Bare,
     daemon: Tailscaled,
+}
+
+/// A tailnet that follows whatever answers on a socket.
+struct Bare {
+    folder: TempDir,
     tailnet: Arc<Tailnet>,
+}
+
+impl std::ops::Deref for Rig {
+    type Target = Bare;
+
+    fn deref(&self) -> &Bare {
+        &self.bare
+    }
 }
 
 fn script() -> Script {
@@ -56,7 +69,13 @@ impl Rig {
     fn with(script: Script, max_stale: Option<Duration>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let daemon = Tailscaled::start(folder.path().join("tailscaled.sock"), script).unwrap();
-        let client = Client::new(daemon.socket());
+        Self { bare: Bare::beside(folder, daemon.socket(), max_stale), daemon }
+    }
+}
+
+impl Bare {
+    fn beside(folder: TempDir, socket: &Path, max_stale: Option<Duration>) -> Self {
+        let client = Client::new(socket);
         let tailnet = Tailnet::start(Settings {
             client: client.clone(),
             gate: Arc::new(Gate::new(client)),
@@ -68,7 +87,7 @@ impl Rig {
             identity: IdentityPolicy { capability: CAPABILITY.to_owned(), routers: Routers::Deny },
             max_stale,
         });
-        Self { folder, daemon, tailnet }
+        Self { folder, tailnet }
     }
 
     fn path(&self) -> &Path {
@@ -363,4 +382,48 @@ async fn changes_of_readiness_are_told() {
     rig.daemon.restart().unwrap();
     while told.recv().await != Some(true) {}
     task.abort();
+}
+
+/// A daemon before 1.98: it refuses bits of the bus that it does not know, and sends the whole map at every change.
+#[tokio::test]
+async fn an_older_bus_is_followed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("tailscaled.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let daemon = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(answer_like_1_96(stream));
+        }
+    });
+    let rig = Bare::beside(folder, &socket, None);
+    rig.until(|| rig.tailnet.readiness().is_ok()).await;
+    daemon.abort();
+}
+
+async fn answer_like_1_96(mut stream: tokio::net::UnixStream) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut request = String::new();
+    while !request.ends_with("\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        request.push(char::from(byte));
+    }
+    let told = "HTTP/1.1 200 OK\r\nTailscale-Cap: 133\r\nTailscale-Version: 1.96.2\r\nConnection: close\r\n";
+    let status = r#"{"BackendState":"Running","Self":{"ID":"nIDP","Online":true}}"#;
+    let answer = match request.split(' ').nth(1).unwrap() {
+        "/localapi/v0/watch-ipn-bus?mask=6" => {
+            let line = "{\"State\":6,\"NetMap\":{}}\n";
+            format!("{told}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{line}\r\n", line.len())
+        }
+        path if path.contains("watch-ipn-bus") => {
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned()
+        }
+        path if path.contains("status") => format!("{told}Content-Length: {}\r\n\r\n{status}", status.len()),
+        _ => format!("{told}Content-Length: 2\r\n\r\n{{}}"),
+    };
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    if answer.contains("chunked") {
+        // The bus stays open.
+        let _ = stream.read_u8().await;
+    }
 }
