@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 use super::exit::Exit;
 use crate::config::{Config, ConfigError};
 use crate::endpoint::admin::shape::ErrorAnswer;
+use crate::peer::PlaceError;
 
 /// Longer than the daemon takes for anything.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -30,6 +31,9 @@ pub enum CommandError {
     /// The configuration, where the socket is named.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A place of a socket in it.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The socket is not there, or nobody listens.
     #[error("tsidecar does not answer on {}: {error}; is it running? (`systemctl status tsidecar`)", socket.display())]
     Away {
@@ -70,7 +74,7 @@ impl CommandError {
     /// The exit code.
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) => Exit::Config,
+            Self::Config(_) | Self::Place(_) => Exit::Config,
             Self::Away { .. } | Self::Denied { .. } | Self::Closed { .. } | Self::Timeout => {
                 Exit::Unreachable
             }
@@ -81,7 +85,7 @@ impl CommandError {
     /// The error for programs.
     pub fn code(&self) -> &str {
         match self {
-            Self::Config(_) => "invalid_configuration",
+            Self::Config(_) | Self::Place(_) => "invalid_configuration",
             Self::Away { .. } | Self::Denied { .. } | Self::Closed { .. } | Self::Timeout => "unreachable",
             Self::Refused(answer) => &answer.error,
             Self::Answer(_) => "unknown_answer",

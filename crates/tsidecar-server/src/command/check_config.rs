@@ -7,10 +7,12 @@ use serde_json::json;
 use super::ask::CommandError;
 use super::output::{Output, count};
 use crate::config::Config;
+use crate::peer::Plan;
 
 /// Runs the command.
 pub fn run(path: &Path) -> Result<Output, CommandError> {
     let config = Config::check(path)?;
+    Plan::new(&config.listen)?.look()?;
     let clients: Vec<&str> = config.clients.iter().map(|(spec, _)| spec.id.as_str()).collect();
     let mut text = format!(
         "{} is valid: {}, {}, {}.",
@@ -55,6 +57,13 @@ mod tests {
         warning: /etc/tsidecar.toml:4: [[client]] redirect_uris: "http://nas.lan/cb": codes travel in clear text over the network; https is better
         "#);
         assert_eq!(output.json["clients"], json!(["a"]));
+        std::fs::write(&path, "[listen]\nsocket = \"/tmp/tsidecar-nowhere/serve.sock\"\n").unwrap();
+        let error = run(&path).unwrap_err();
+        assert_eq!(error.exit(), Exit::Config);
+        assert!(
+            error.to_string().contains("a socket below /tmp could be reached through Tailscale SSH"),
+            "{error}"
+        );
         std::fs::write(&path, "x = 1").unwrap();
         assert_eq!(run(&path).unwrap_err().exit(), Exit::Config);
         assert_eq!(run(&folder.path().join("none.toml")).unwrap_err().exit(), Exit::Config);

@@ -38,6 +38,10 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
             "\"trusted\": whoever may use Tailscale SSH to this host may sign in as anyone",
         ));
     }
+    if config.listen.allow_unsafe_path {
+        let message = "true: sockets may lie where users of Tailscale SSH reach them; this is for tests only";
+        config.warnings.push(source.warning_in(&[Key("listen"), Key("allow_unsafe_path")], message));
+    }
     identity(source, &file.identity, &mut config)?;
     claims(source, &file.claims, &mut config)?;
     overlay(&mut config.claims.tsidp_claims, file.compat.tsidp_claims);

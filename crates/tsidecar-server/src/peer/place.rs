@@ -169,6 +169,23 @@ impl Plan {
         self.sockets.iter().map(|(context, _)| context.path().to_owned()).collect()
     }
 
+    /// Looks, and touches nothing, whether [`Self::open`] would take every place, as far as its folder is there already and
+    /// whoever runs this.
+    ///
+    /// # Errors
+    /// [`PlaceError::Unsafe`], [`PlaceError::Writable`] and [`PlaceError::Path`].
+    pub fn look(&self) -> Result<(), PlaceError> {
+        let refused = refused_folders(&fs::read_to_string("/etc/passwd").unwrap_or_default());
+        if self.unsafe_paths == UnsafePaths::Warn {
+            return Ok(());
+        }
+        self.sockets.iter().map(|(context, _)| context.path()).try_for_each(|path| match real_path(path) {
+            Ok(real) => check(&real, path, &refused),
+            Err(PlaceError::Io { .. }) => refuse_below(path, path, &refused),
+            Err(error) => Err(error),
+        })
+    }
+
     /// Opens every socket: inherited ones get their role by their path, the others are bound.
     ///
     /// Nothing is bound before every place was found good. What is refused only with `allow_unsafe_path = false` is logged as a
@@ -261,11 +278,13 @@ fn make_folder(path: &Path) -> Result<(), PlaceError> {
     }
 }
 
-fn check(real: &Path, written: &Path, refused: &[PathBuf]) -> Result<(), PlaceError> {
+fn refuse_below(real: &Path, written: &Path, refused: &[PathBuf]) -> Result<(), PlaceError> {
     let below = refused.iter().find(|folder| real.starts_with(folder) || written.starts_with(folder));
-    if let Some(below) = below {
-        return Err(PlaceError::Unsafe { path: real.to_owned(), below: below.clone() });
-    }
+    below.map_or(Ok(()), |below| Err(PlaceError::Unsafe { path: real.to_owned(), below: below.clone() }))
+}
+
+fn check(real: &Path, written: &Path, refused: &[PathBuf]) -> Result<(), PlaceError> {
+    refuse_below(real, written, refused)?;
     for (steps, folder) in real.ancestors().skip(1).enumerate() {
         let mode = fs::metadata(folder).map_err(|source| failed(real, "look at its folders", source))?.mode();
         // In a sticky folder others cannot replace what is there; the one that holds the socket must be ours alone.
