@@ -101,7 +101,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// The daemon of a configuration file, whose clients need not be valid or readable.
+    /// The daemon of a configuration file; secrets that it names stay unread.
     ///
     /// # Errors
     /// [`CommandError::Config`].
