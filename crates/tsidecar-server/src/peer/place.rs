@@ -194,6 +194,11 @@ impl Plan {
     /// # Errors
     /// [`PlaceError`], all variants.
     pub fn open(self, inherited: Vec<UnixListener>) -> Result<Vec<Bound>, PlaceError> {
+        if self.unsafe_paths == UnsafePaths::Warn {
+            tracing::warn!(
+                "[listen] allow_unsafe_path = true: sockets may lie where others reach them; for tests only"
+            );
+        }
         let refused = refused_folders(&fs::read_to_string("/etc/passwd").unwrap_or_default());
         let mut planned: Vec<(PathBuf, ListenerContext, Door)> = Vec::new();
         for (context, door) in self.sockets {
@@ -201,7 +206,7 @@ impl Plan {
             let real = real_path(context.path())?;
             match check(&real, context.path(), &refused).and_then(|()| check_owner(&real, door)) {
                 Err(error) if self.unsafe_paths == UnsafePaths::Warn => {
-                    tracing::warn!(%error, "allow_unsafe_path = true: this socket is not safe");
+                    tracing::warn!(%error, "this socket is not safe");
                 }
                 other => other?,
             }
