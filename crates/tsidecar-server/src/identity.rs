@@ -53,6 +53,18 @@ pub struct Workload {
     pub rules: Vec<Rule>,
     /// Whether it routes for others, so that anybody behind it would be this workload.
     pub routes_for_others: bool,
+    /// Whether it is of another tailnet: its tags are theirs, whatever they are called.
+    pub external: bool,
+}
+
+impl Workload {
+    /// The workload as a rule of the configuration file lets it sign in; with the same care as by a rule of the capability.
+    pub fn sign_in_as(&self, identity: TaggedIdentity, routers: Routers) -> Sighting {
+        if self.routes_for_others && routers == Routers::Deny {
+            return Sighting::Refused(RefusedNode::Router);
+        }
+        tagged_person(identity, self.device.clone(), self.rules.clone())
+    }
 }
 
 /// Why a node is taken for nobody. The text is for people: what is wrong, and what to do.
@@ -113,7 +125,10 @@ pub fn identify(
     let may_be_somebody = !routes_for_others || policy.routers == Routers::Allow;
     let tagged = rules.iter().find_map(|rule| rule.tagged_identity.clone());
     let sighting = match (whois.node.is_tagged(), tagged) {
-        (true, None) => Sighting::Workload(Arc::new(Workload { device, rules, routes_for_others })),
+        (true, None) => {
+            let external = is_external(whois);
+            Sighting::Workload(Arc::new(Workload { device, rules, routes_for_others, external }))
+        }
         (_, _) if !may_be_somebody => Sighting::Refused(RefusedNode::Router),
         (true, Some(tagged)) => tagged_person(tagged, device, rules),
         (false, _) => person(whois, device, rules),
@@ -152,12 +167,17 @@ fn judge_node(whois: &WhoIs, this_node: &StableNodeId) -> Result<(Device, bool),
     Ok((device, node.routes_for_others()))
 }
 
+/// Shared into our tailnet, or with us.
+fn is_external(whois: &WhoIs) -> bool {
+    whois.node.sharer.0 != 0 || whois.node.hostinfo.sharee_node
+}
+
 fn person(whois: &WhoIs, device: Device, rules: Vec<Rule>) -> Sighting {
     let profile = &whois.user_profile;
     if profile.id.0 == 0 || profile.login_name.as_str().is_empty() {
         return Sighting::Refused(RefusedNode::NoProfile);
     }
-    let external = whois.node.sharer.0 != 0 || whois.node.hostinfo.sharee_node;
+    let external = is_external(whois);
     Sighting::Person(Arc::new(Identity {
         subject: Subject::user(profile.id.0),
         kind: if external { IdentityKind::External } else { IdentityKind::User },

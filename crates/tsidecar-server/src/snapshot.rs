@@ -12,13 +12,14 @@ use tsidecar_oauth::client::{Client, ClientError};
 use tsidecar_oauth::discovery::ProviderMetadata;
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::jose::{JoseError, SigningKeys};
-use tsidecar_oauth::policy::Policy;
+use tsidecar_oauth::policy::{FileRule, Policy};
 use tsidecar_oauth::resource::Resources;
 use tsidecar_oauth::seal::SealingKeys;
 use tsidecar_oauth::time::UnixTime;
 use tsidecar_oauth::uri::Issuer;
 
 use crate::config::Config;
+use crate::identity::Sighting;
 use crate::keys::{KeyInfo, KeyRing};
 use crate::state::Pins;
 use crate::store::StoredClient;
@@ -169,6 +170,22 @@ impl Snapshot {
         ClientId::parse(id).ok().and_then(|id| self.clients.get(&id))
     }
 
+    /// Lets a tagged node sign in where a `[[rule]]` of the configuration gives it an identity; the first such rule counts.
+    /// Everybody else stays as they are.
+    pub fn recognise(&self, sighting: Sighting) -> Sighting {
+        let Sighting::Workload(workload) = &sighting else { return sighting };
+        let names = |rule: &&FileRule| {
+            let ours = !workload.external || rule.rule.allow_external;
+            ours && rule.tags.iter().any(|tag| workload.device.tags.contains(tag))
+        };
+        let identities =
+            self.policy.rules.iter().filter(names).filter_map(|rule| rule.rule.tagged_identity.as_ref());
+        match identities.into_iter().next() {
+            Some(identity) => workload.sign_in_as(identity.clone(), self.config().identity.routers),
+            None => sighting,
+        }
+    }
+
     /// The file in which a client stands; `None` for a stored one.
     pub fn file_of(&self, id: &ClientId) -> Option<&Path> {
         self.base.files.get(id).map(PathBuf::as_path)
@@ -289,6 +306,41 @@ pub(crate) mod tests {
         assert!(snapshot.file_of(client("both").id()).is_some());
         assert!(snapshot.file_of(client("stored").id()).is_none());
         assert!(snapshot.client("userid:1").is_none());
+    }
+
+    #[test]
+    fn a_rule_of_the_file_lets_a_tagged_node_sign_in() {
+        use crate::identity::{RefusedNode, Workload};
+        use tsidecar_oauth::{
+            id::DeviceId,
+            identity::Device,
+            rule::{Rule, TaggedIdentity},
+        };
+
+        let kiosk = TaggedIdentity { subject: "kiosk".into(), email: None, name: Some("Kiosk".into()) };
+        let rule = Rule { tagged_identity: Some(kiosk), ..Rule::default() };
+        let rules = vec![FileRule { tags: vec!["tag:kiosk".into()], rule, ..FileRule::default() }];
+        let config = Arc::new(Config { rules, ..Config::default() });
+        let snapshot = Snapshot::build(&config, pins(), ring(), &[]).unwrap();
+        let seen = |tag: &str, routes_for_others, external| {
+            let device = Device {
+                id: DeviceId::parse("nKIOSK").unwrap(),
+                node_id: 5,
+                name: "kiosk.tail.test".into(),
+                key: "nodekey:00".into(),
+                addresses: Vec::new(),
+                tags: vec!["tag:other".into(), tag.into()],
+            };
+            let workload = Workload { device, rules: Vec::new(), routes_for_others, external };
+            snapshot.recognise(Sighting::Workload(Arc::new(workload)))
+        };
+        let Sighting::Person(identity) = seen("tag:kiosk", false, false) else { panic!("a person") };
+        assert_eq!((identity.subject.as_str(), identity.display_name.as_str()), ("kiosk", "Kiosk"));
+        assert!(matches!(seen("tag:ci", false, false), Sighting::Workload(_)));
+        assert!(matches!(seen("tag:kiosk", true, false), Sighting::Refused(RefusedNode::Router)));
+        // Somebody else's tailnet has tags of its own.
+        assert!(matches!(seen("tag:kiosk", false, true), Sighting::Workload(_)));
+        assert!(matches!(snapshot.recognise(Sighting::Unknown), Sighting::Unknown));
     }
 
     #[test]

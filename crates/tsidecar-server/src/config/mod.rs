@@ -5,6 +5,7 @@
 
 mod build;
 mod clients;
+mod policy;
 mod raw;
 mod source;
 mod value;

@@ -174,7 +174,8 @@ fn errors_of_rules_and_resources() {
         "[[rule]]\nclaims = { since = 2026-01-01 }",
         "[[rule]]\nextraClaims = { team = \"eng\" }",
         "[[rule]]\ntags = [\"ci\"]",
-        "[[rule]]\n[rule.tagged_identity]\nsubject = \"userid:1\"",
+        "[[rule]]\ntags = [\"tag:x\"]\n[rule.tagged_identity]\nsubject = \"userid:1\"",
+        "[[rule]]\ntagged_identity = { subject = \"kiosk\" }",
         "[[resource]]\nuri = \"https://a.test\"",
         "[[resource]]\nuri = \"mcp\"\nclients = [\"*\"]",
         "[[resource]]\nuri = \"https://a.test\"\nclients = [\"tag:x\"]",
@@ -192,7 +193,8 @@ fn errors_of_rules_and_resources() {
     t.toml:2: [[rule]] claims: a date must be written as a string: JSON has no dates
     t.toml:2: [[rule]] extraClaims: there is no key "extraClaims" here; allowed: users, groups, tags, clients, add_groups, claims, claims_in_userinfo, allow_external, tagged_identity
     t.toml:2: [[rule]] tags: "ci" is no tag; allowed: "tag:NAME"
-    t.toml:2: [[rule]] tagged_identity: taggedIdentity.subject starts with "userid:", which is kept for people
+    t.toml:3: [[rule]] tagged_identity: taggedIdentity.subject starts with "userid:", which is kept for people
+    t.toml:2: [[rule]] tagged_identity: needs tags, as in ["tag:kiosk"], and no clients: `allow` of each client says who may sign in to it
     t.toml:1: [[resource]]: needs a key "clients"
     t.toml:2: [[resource]] uri: "mcp" is not an absolute URI of printable ASCII (at most 512 characters)
     t.toml:3: [[resource]] clients: "tag:x" does not fit; allowed: client ids, or "*"

@@ -107,7 +107,7 @@ async fn authorize(
         audit::authorization_refused(caller, client, reason);
         back(reason)
     })?;
-    let identity = identify(app, caller, client).await.map_err(|nobody| match nobody {
+    let identity = identify(app, snapshot, caller, client).await.map_err(|nobody| match nobody {
         Nobody::Stay(stay) => Refused::Stay(stay),
         Nobody::Back(reason, why) => Refused::Back(Box::new(target.clone()), reason, why),
     })?;
@@ -125,9 +125,14 @@ async fn authorize(
 }
 
 /// Asks who is calling, now.
-async fn identify(app: &App, caller: &Caller, client: &Client) -> Result<Arc<Identity>, Nobody> {
+async fn identify(
+    app: &App,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    client: &Client,
+) -> Result<Arc<Identity>, Nobody> {
     let sighting = match app.tailnet.identify_caller(caller).await {
-        Ok(sighting) => sighting,
+        Ok(sighting) => snapshot.recognise(sighting),
         Err(Unidentified::Contradiction) => {
             audit::contradicted(caller, client);
             return Err(Nobody::Stay(Stay::Contradiction));

@@ -164,7 +164,8 @@ impl<'a> Asked<'a> {
         address: std::net::IpAddr,
         listener: &Listener,
     ) -> Result<Arc<Identity>, Failure> {
-        match self.app.tailnet.identify(address, listener).await? {
+        let sighting = self.app.tailnet.identify(address, listener).await?;
+        match self.snapshot.recognise(sighting) {
             Sighting::Person(identity) => Ok(identity),
             Sighting::Workload(_) | Sighting::Refused(_) => Err(self.refuse(TokenError::DeviceRefused)),
             Sighting::Unknown => Err(self.refuse(TokenError::IdentityChanged)),

@@ -63,7 +63,7 @@ async fn userinfo(app: &App, snapshot: &Snapshot, request: Request<Inbound>) -> 
     let live = LiveAccess::check(&access, grant.as_ref(), client.map(AsRef::as_ref), app.clock.now())?;
     let Some(client) = client else { return Err(BearerError::ClientGone.into()) };
     let (address, listener) = live.sighting();
-    let identity = match app.tailnet.identify(address, listener).await? {
+    let identity = match snapshot.recognise(app.tailnet.identify(address, listener).await?) {
         Sighting::Person(identity) => identity,
         Sighting::Workload(_) | Sighting::Refused(_) | Sighting::Unknown => {
             return Err(BearerError::IdentityChanged.into());

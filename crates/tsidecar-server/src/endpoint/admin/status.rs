@@ -29,7 +29,7 @@ pub(super) async fn route<B>(app: &Arc<App>, request: &Request<B>) -> Result<Ans
         "/admin/status" => answer(StatusCode::OK, &status(app, &snapshot)),
         _ => {
             let address = address(request.uri().query().unwrap_or_default())?;
-            let sighting = app.tailnet.identify(address, &Listener::host()).await?;
+            let sighting = snapshot.recognise(app.tailnet.identify(address, &Listener::host()).await?);
             answer(StatusCode::OK, &tell(address, &sighting, &snapshot))
         }
     }
