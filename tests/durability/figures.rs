@@ -76,7 +76,7 @@ fn run(waiters: u64, before: Duration, after: Duration) {
             task.await.unwrap();
         }
     });
-    let (wall, used, done) = (start.elapsed(), cpu() - cpu_start, done.load(Ordering::Relaxed));
+    let (wall, used, done) = (start.elapsed(), cpu().saturating_sub(cpu_start), done.load(Ordering::Relaxed));
     let work = (before * 2 + after) * u32::try_from(done).unwrap();
     let each = used.saturating_sub(work) / u32::try_from(done).unwrap();
     let rate = u128::from(done) * 1_000 / wall.as_millis();

@@ -33,3 +33,26 @@ pub(crate) fn grant(number: u64) -> Grant {
     fresh[..8].copy_from_slice(&number.to_be_bytes());
     Grant::new(GrantId::new(&subject, FreshId::from_bytes(fresh)), facts, NOW)
 }
+
+/// The number from which a grant's id was made.
+pub(crate) fn number(id: GrantId) -> u64 {
+    u64::from_be_bytes(id.as_bytes()[8..16].try_into().unwrap())
+}
+
+/// Numbers that look random and are the same for the same seed (splitmix64).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below a bound.
+    pub(crate) const fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % bound
+    }
+}

@@ -74,6 +74,8 @@ struct Shared {
     intents: AtomicUsize,
     /// Whether the committer sleeps until the last intent goes; written with the queue locked.
     wants_intents: AtomicBool,
+    /// [`GATHER`], or what a test says.
+    gather: Duration,
 }
 
 struct Queue {
@@ -128,12 +130,17 @@ impl Committer {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn start(ledger: Ledger, fatal: FatalHook) -> io::Result<Self> {
+        Self::start_with(ledger, fatal, GATHER)
+    }
+
+    fn start_with(ledger: Ledger, fatal: FatalHook, gather: Duration) -> io::Result<Self> {
         let queue = Queue { changes: Vec::new(), idle: false, gathering: false, closed: false };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             wake: Condvar::new(),
             intents: AtomicUsize::new(0),
             wants_intents: AtomicBool::new(false),
+            gather,
         });
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("committer".to_owned()).spawn(move || {
@@ -255,7 +262,7 @@ impl Shared {
             && !queue.closed
             && (patient || self.intents.load(Ordering::SeqCst) > 0)
         {
-            let Some(left) = GATHER.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
+            let Some(left) = self.gather.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
                 break;
             };
             queue = self.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -288,6 +295,9 @@ fn run(shared: &Shared, mut ledger: Ledger, fatal: &FatalHook) {
             }
         }
     }
+    if let Err(error) = ledger.seal() {
+        fatal(&error);
+    }
 }
 
 /// Settles every change of a batch and makes the batch durable; the changes come back, to be acknowledged.
@@ -298,4 +308,272 @@ fn commit(ledger: &mut Ledger, mut batch: Vec<Box<dyn Change>>) -> io::Result<Ve
     }
     ledger.finish()?;
     Ok(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::sync::mpsc::{self, Receiver, Sender};
+    use std::task::{Context, Poll, Waker};
+
+    use tsidecar_oauth::grant::Generation;
+    use tsidecar_oauth::seal::CodeEpoch;
+    use tsidecar_oauth::settle::{Redeemed, Rotated};
+
+    use super::*;
+    use crate::store::conformance::{at, grant};
+    use crate::store::ledger::{Entry, LEAST_FREE_BYTES, Records, Table};
+    use crate::store::memory::MemoryRecords;
+    use crate::store::verbs::Engine;
+    use crate::store::{Intent, Store};
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    /// Memory whose flush the test counts, holds and fails.
+    #[derive(Default)]
+    struct Stubborn {
+        memory: MemoryRecords,
+        flushes: AtomicUsize,
+        fails: AtomicBool,
+        free: AtomicU64,
+        /// A flush says that it began, and waits for the word to end.
+        hold: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    }
+
+    impl Records for Stubborn {
+        fn read(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+            self.memory.read(table, key)
+        }
+
+        fn read_after(&self, table: Table, after: Option<&[u8]>, limit: usize) -> io::Result<Vec<Entry>> {
+            self.memory.read_after(table, after, limit)
+        }
+
+        fn insert(&self, table: Table, key: &[u8], value: Vec<u8>) -> io::Result<()> {
+            self.memory.insert(table, key, value)
+        }
+
+        fn remove(&self, table: Table, key: &[u8]) -> io::Result<()> {
+            self.memory.remove(table, key)
+        }
+
+        fn flush_and_sync(&self) -> io::Result<()> {
+            self.flushes.fetch_add(1, Ordering::SeqCst);
+            if let Some((began, end)) = &*self.hold.lock().unwrap() {
+                // A test that has ended holds nothing any more.
+                let _ = began.send(());
+                let _ = end.recv();
+            }
+            if self.fails.load(Ordering::SeqCst) {
+                Err(io::Error::other("the disk is on fire"))
+            } else {
+                Ok(())
+            }
+        }
+
+        fn free_bytes(&self) -> io::Result<u64> {
+            Ok(self.free.load(Ordering::SeqCst))
+        }
+
+        fn witness(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A committer over stubborn memory, as a store.
+    struct Bench {
+        records: Arc<Stubborn>,
+        committer: Committer,
+    }
+
+    impl Engine for Bench {
+        fn records(&self) -> &dyn Records {
+            &*self.records
+        }
+
+        fn submit<T, F>(&self, change: F) -> Pending<T>
+        where
+            T: Send + 'static,
+            F: FnOnce(&mut Ledger) -> Result<T, ChangeError> + Send + 'static,
+        {
+            self.committer.submit(change)
+        }
+
+        fn intent(&self) -> Intent {
+            Intent::counted(self.committer.ticket())
+        }
+
+        fn close(&self) {
+            self.committer.close();
+        }
+    }
+
+    fn bench_with(gather: Duration) -> (Bench, Receiver<String>) {
+        let records = Arc::new(Stubborn { free: AtomicU64::new(u64::MAX), ..Stubborn::default() });
+        let ledger = Ledger::open(Arc::clone(&records) as Arc<dyn Records>).unwrap();
+        let (tell, fatal) = mpsc::channel();
+        let hook: FatalHook = Box::new(move |error| tell.send(error.to_string()).unwrap());
+        (Bench { records, committer: Committer::start_with(ledger, hook, gather).unwrap() }, fatal)
+    }
+
+    impl Bench {
+        fn flushes(&self) -> usize {
+            self.records.flushes.load(Ordering::SeqCst)
+        }
+
+        /// Holds every flush from now on: the first channel tells that one began, the second lets it end.
+        fn hold(&self) -> (Receiver<()>, Sender<()>) {
+            let ((began, see), (let_go, end)) = (mpsc::channel(), mpsc::channel());
+            *self.records.hold.lock().unwrap() = Some((began, end));
+            (see, let_go)
+        }
+    }
+
+    fn is_waiting<T>(pending: &mut Pending<T>) -> bool {
+        matches!(std::pin::Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
+    }
+
+    #[test]
+    fn a_batch_shares_one_flush_and_its_changes_see_each_other() {
+        let (bench, _) = bench_with(GATHER);
+        let (began, end) = bench.hold();
+        let first = bench.redeem(grant(0), at(1_000));
+        began.recv().unwrap();
+        let new = bench.redeem(grant(1), at(1_000));
+        let rotated = bench.rotate(grant(1).id(), Generation::default(), at(1_001));
+        let replayed = bench.redeem(grant(1), at(1_002));
+        let mut revoked = bench.rotate(grant(1).id(), Generation::from_number(1), at(1_003));
+        let mut unknown = bench.rotate(grant(9).id(), Generation::default(), at(1_003));
+        end.send(()).unwrap();
+        assert_eq!(first.wait().unwrap(), Redeemed::New);
+        began.recv().unwrap();
+        // Neither of these two wrote anything; both wait for what their answer may rest on.
+        assert!(is_waiting(&mut revoked) && is_waiting(&mut unknown));
+        assert!(
+            bench.grant(grant(1).id()).unwrap().unwrap().is_revoked(),
+            "reads see what is not yet durable"
+        );
+        end.send(()).unwrap();
+        assert_eq!(new.wait().unwrap(), Redeemed::New);
+        assert_eq!(rotated.wait().unwrap(), Rotated::Rotated(Generation::from_number(1)));
+        assert_eq!(replayed.wait().unwrap(), Redeemed::Replayed);
+        assert_eq!(revoked.wait().unwrap(), Rotated::Revoked);
+        assert_eq!(unknown.wait().unwrap(), Rotated::Unknown);
+        assert_eq!(bench.flushes(), 2);
+    }
+
+    #[test]
+    fn nothing_written_is_nothing_flushed() {
+        let (bench, _) = bench_with(GATHER);
+        bench.ping().wait().unwrap();
+        assert!(!bench.revoke_grant(grant(1).id(), at(1)).wait().unwrap());
+        assert_eq!(bench.flushes(), 0);
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_its_batches_too() {
+        let (bench, _) = bench_with(GATHER);
+        let (began, end) = bench.hold();
+        let mut first = bench.redeem(grant(0), at(1_000));
+        began.recv().unwrap();
+        let queued: Vec<_> =
+            (0..QUEUE_LENGTH).map(|_| bench.revoke_grant(grant(0).id(), at(1_001))).collect();
+        assert!(matches!(bench.ping().wait(), Err(StoreError::Busy)));
+        assert!(is_waiting(&mut first));
+        // One flush for the first change, one for the batch with the first revocation; the rest writes nothing.
+        end.send(()).unwrap();
+        end.send(()).unwrap();
+        let revoked: Vec<_> = queued.into_iter().map(|answer| answer.wait().unwrap()).collect();
+        assert_eq!(revoked.iter().filter(|now| **now).count(), 1);
+        assert_eq!(bench.flushes(), 2);
+    }
+
+    #[test]
+    fn closing_settles_what_is_queued() {
+        let (bench, _) = bench_with(LONG);
+        let intent = Store::intent(&bench);
+        let queued: Vec<_> = (0..100).map(|number| bench.redeem(grant(number), at(1_000))).collect();
+        Store::close(&bench);
+        for (number, answer) in (0..).zip(queued) {
+            assert_eq!(answer.wait().unwrap(), Redeemed::New);
+            assert!(bench.grant(grant(number).id()).unwrap().is_some());
+        }
+        assert!(matches!(bench.ping().wait(), Err(StoreError::Closed)));
+        drop(intent);
+    }
+
+    #[test]
+    fn a_batch_goes_at_once_when_nobody_else_is_on_the_way() {
+        let (bench, _) = bench_with(LONG);
+        assert_eq!(bench.redeem(grant(1), at(1_000)).wait().unwrap(), Redeemed::New);
+        let intent = Store::intent(&bench);
+        let answer = bench.redeem(grant(2), at(1_000));
+        drop(intent);
+        assert_eq!(answer.wait().unwrap(), Redeemed::New);
+    }
+
+    #[test]
+    fn a_batch_waits_for_a_request_on_its_way_and_for_no_more_than_its_time() {
+        let (bench, _) = bench_with(LONG);
+        let _never = Store::intent(&bench);
+        let few: Vec<_> = (0..255).map(|_| bench.ping()).collect();
+        let last = bench.ping();
+        for answer in few.into_iter().chain([last]) {
+            answer.wait().unwrap();
+        }
+        let (bench, _) = bench_with(Duration::from_millis(1));
+        let _never = Store::intent(&bench);
+        bench.ping().wait().unwrap();
+    }
+
+    #[test]
+    fn waiting_under_load_goes_on_while_it_pays() {
+        let mut pace = Pace::default();
+        assert!(!pace.is_patient(1) && !pace.is_patient(3));
+        assert!(pace.is_patient(4));
+        pace.learn(4);
+        assert!(pace.is_patient(4));
+        pace.learn(3);
+        let attempts = (0..Pace::REST).filter(|_| pace.is_patient(9)).count();
+        assert_eq!(attempts, 1);
+    }
+
+    #[test]
+    fn a_failed_flush_is_fatal_and_acknowledges_nothing() {
+        let (bench, fatal) = bench_with(GATHER);
+        bench.records.fails.store(true, Ordering::SeqCst);
+        assert!(matches!(bench.redeem(grant(1), at(1_000)).wait(), Err(StoreError::Closed)));
+        assert_eq!(fatal.recv().unwrap(), "the disk is on fire");
+        Store::close(&bench);
+        assert!(matches!(bench.redeem(grant(2), at(1_000)).wait(), Err(StoreError::Closed)));
+        assert!(fatal.try_recv().is_err(), "the hook was called twice");
+    }
+
+    #[test]
+    fn a_full_disk_refuses_writes_only_and_recovers() {
+        let (bench, _) = bench_with(GATHER);
+        assert_eq!(bench.redeem(grant(1), at(1_000)).wait().unwrap(), Redeemed::New);
+        bench.records.free.store(LEAST_FREE_BYTES - 1, Ordering::SeqCst);
+        assert!(matches!(bench.begin_clock(at(1_001)).wait(), Ok(CodeEpoch(0))));
+        let refused = bench.redeem(grant(2), at(1_000)).wait().unwrap_err();
+        assert!(matches!(refused, StoreError::NoSpace { free_bytes } if free_bytes == LEAST_FREE_BYTES - 1));
+        assert!(bench.grant(grant(2).id()).unwrap().is_none());
+        assert!(matches!(bench.revoke_grant(grant(1).id(), at(1)).wait(), Err(StoreError::NoSpace { .. })));
+        assert!(matches!(
+            bench.forget(vec![grant(1).id()], at(u64::MAX)).wait(),
+            Err(StoreError::NoSpace { .. })
+        ));
+        bench.ping().wait().unwrap();
+        let unknown = bench.rotate(grant(3).id(), Generation::default(), at(1_000));
+        assert_eq!(unknown.wait().unwrap(), Rotated::Unknown);
+        bench.records.free.store(LEAST_FREE_BYTES, Ordering::SeqCst);
+        assert_eq!(bench.redeem(grant(2), at(1_000)).wait().unwrap(), Redeemed::New);
+    }
+
+    #[test]
+    fn a_cancelled_request_has_its_change_all_the_same() {
+        let (bench, _) = bench_with(GATHER);
+        drop(bench.redeem(grant(1), at(1_000)));
+        assert_eq!(bench.redeem(grant(1), at(1_001)).wait().unwrap(), Redeemed::Replayed);
+    }
 }

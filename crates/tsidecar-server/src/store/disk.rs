@@ -5,21 +5,23 @@
 //! text that says what to do, and a store that was in use never starts empty.
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::committer::{Committer, FatalHook};
 use super::ledger::{ChangeError, Entry, Ledger, Records, Table};
-use super::record::{self, Meta};
+use super::record;
 use super::verbs::Engine;
 use super::{EXIT_STORE_FAILED, Intent, Pending};
+use crate::state::write_private;
 
-/// The file beside the folder of the database that says that a database was made: without it an emptied folder would look
-/// like a first start, and every revocation would be forgotten.
+/// The file beside the folder of the database that says that a database was made, and up to which serial of its meta record
+/// it was durable: without it an emptied folder would look like a first start, and a log that lost its end like a whole one.
+/// Either way revocations would be forgotten.
 const MARKER: &str = "db-in-use";
 
 /// The page cache of sled; its own default is 1 GiB.
@@ -102,6 +104,23 @@ pub enum OpenError {
         /// The marker file.
         marker: PathBuf,
     },
+    /// It lacks its newest part: cut, rolled back, or copied from elsewhere.
+    #[error(
+        "the database {} is older than {} says (serial {found}, was {expected}): part of it is lost, and revocations with \
+         it; restore a backup; or, to start anew (everybody signs in once more, clients made by command are lost), move \
+         both away",
+        path.display(), marker.display()
+    )]
+    Older {
+        /// The folder of the database.
+        path: PathBuf,
+        /// The marker file.
+        marker: PathBuf,
+        /// The serial in the database.
+        found: u64,
+        /// The serial in the marker.
+        expected: u64,
+    },
     /// The disk is full; sled writes when it opens.
     #[error("the database {} cannot be opened: the disk is full ({free_bytes} bytes left); free some space first", path.display())]
     NoSpace {
@@ -137,30 +156,34 @@ impl DiskStore {
     pub fn open(folder: &Path, options: DiskOptions) -> Result<Self, OpenError> {
         let path = folder.to_owned();
         let marker = path.with_file_name(MARKER);
-        let in_use = marker.try_exists().map_err(|source| OpenError::Io { path: marker.clone(), source })?;
-        if in_use && !path.join("db").is_file() {
+        let witnessed = read_marker(&marker)?;
+        if witnessed.is_some() && !path.join("db").is_file() {
             return Err(OpenError::Lost { path, marker });
         }
         make_folder(&path)?;
         let records = Arc::new(DiskRecords::open(&path, options.free_bytes)?);
-        if records.is_new()? {
-            if in_use {
-                return Err(OpenError::Lost { path, marker });
+        let is_new = records.is_new()?;
+        let of_committer = Arc::clone(&records) as Arc<dyn Records>;
+        let mut ledger = Ledger::open(of_committer)
+            .map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
+        let found = ledger.serial();
+        match witnessed {
+            Some(_) if is_new => return Err(OpenError::Lost { path, marker }),
+            Some(expected) if found < expected => {
+                return Err(OpenError::Older { path, marker, found, expected });
             }
-            records.begin()?;
+            Some(_) | None => {}
         }
         sync_tree(&path)?;
-        if !in_use {
-            write_marker(&marker).map_err(|source| OpenError::Io { path: marker, source })?;
+        let fail = |source| OpenError::Io { path: path.clone(), source };
+        if !is_new {
+            ledger.begin();
         }
-        if let Some(parent) = path.parent() {
-            sync_folder(parent)?;
+        ledger.seal().map_err(fail)?;
+        if witnessed.is_none() {
+            records.witness(ledger.serial()).map_err(fail)?;
         }
-        let of_committer = Arc::clone(&records) as Arc<dyn Records>;
-        let ledger = Ledger::open(of_committer)
-            .map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        let committer =
-            Committer::start(ledger, options.fatal).map_err(|source| OpenError::Io { path, source })?;
+        let committer = Committer::start(ledger, options.fatal).map_err(fail)?;
         Ok(Self { records, committer })
     }
 }
@@ -235,14 +258,6 @@ impl DiskRecords {
         let reason = "it has grants or clients but no meta record".to_owned();
         Err(OpenError::Damaged { path: self.path.clone(), reason })
     }
-
-    /// Writes the first record, durably.
-    fn begin(&self) -> Result<(), OpenError> {
-        let fail = |source| OpenError::Io { path: self.path.clone(), source };
-        let bytes = record::encode_meta(Meta::default()).map_err(|error| fail(io::Error::other(error)))?;
-        self.insert(Table::Meta, record::META_KEY, bytes).map_err(fail)?;
-        self.flush_and_sync().map_err(fail)
-    }
 }
 
 impl Records for DiskRecords {
@@ -278,6 +293,11 @@ impl Records for DiskRecords {
             Some(free) => free(),
             None => free_bytes(&self.file),
         }
+    }
+
+    fn witness(&self, serial: u64) -> io::Result<()> {
+        let text = format!("{serial}\n{MARKER_TEXT}");
+        write_private(&self.path.with_file_name(MARKER), text.as_bytes()).map_err(io::Error::other)
     }
 }
 
@@ -354,10 +374,19 @@ fn sync_folder(path: &Path) -> Result<(), OpenError> {
         .map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
 
-fn write_marker(path: &Path) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(
-        b"The database in db/ is in use. Without it tsidecar does not start while this file is here.\n",
-    )?;
-    file.sync_all()
+/// What the marker says to people, below its number.
+const MARKER_TEXT: &str = "The database in db/ is in use, and complete up to this serial. tsidecar does not start without it while this file is here.\n";
+
+/// The serial in the marker; `None` when there is no marker.
+fn read_marker(path: &Path) -> Result<Option<u64>, OpenError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(OpenError::Io { path: path.to_owned(), source }),
+    };
+    let serial = text.lines().next().and_then(|line| line.parse().ok());
+    serial.map(Some).ok_or_else(|| OpenError::Damaged {
+        path: path.with_file_name("db"),
+        reason: format!("{} does not begin with a number", path.display()),
+    })
 }

@@ -63,6 +63,8 @@ pub(super) trait Records: Send + Sync + 'static {
     fn flush_and_sync(&self) -> io::Result<()>;
     /// Bytes that we may still write on the disk.
     fn free_bytes(&self) -> io::Result<u64>;
+    /// Remembers, outside of the database, that a meta record with this serial is durable in it.
+    fn witness(&self, serial: u64) -> io::Result<()>;
 }
 
 /// Why a change did not go through.
@@ -86,7 +88,10 @@ pub(super) struct Ledger {
     /// As stored, except `highest`, which the stored record may follow by [`META_EVERY`].
     meta: Meta,
     stored_highest: UnixTime,
+    /// Whether the batch wrote something.
     wrote: bool,
+    /// Whether something was written after the meta record.
+    unsealed: bool,
     shortage: Option<u64>,
 }
 
@@ -101,7 +106,8 @@ impl Ledger {
             Some(bytes) => record::decode_meta(&bytes).map_err(|reason| corrupt(Table::Meta, reason))?,
             None => Meta::default(),
         };
-        Ok(Self { records, stored_highest: meta.highest, meta, wrote: false, shortage: None })
+        let stored_highest = meta.highest;
+        Ok(Self { records, stored_highest, meta, wrote: false, unsealed: true, shortage: None })
     }
 
     /// Begins a batch: measures the free space.
@@ -125,14 +131,40 @@ impl Ledger {
         if !self.wrote {
             return Ok(());
         }
+        self.unsealed = true;
         if self.meta.highest > self.stored_highest.after(META_EVERY) {
-            let bytes = record::encode_meta(self.meta).map_err(io::Error::other)?;
-            self.records.insert(Table::Meta, record::META_KEY, bytes)?;
-            self.stored_highest = self.meta.highest;
+            return self.seal();
         }
         self.records.flush_and_sync()?;
         self.wrote = false;
         Ok(())
+    }
+
+    /// Writes the meta record after everything else, makes all of it durable, and has that witnessed: a database in which
+    /// this record is missing later has lost its newest part. At start, at the end, and once a minute between.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub(super) fn seal(&mut self) -> io::Result<()> {
+        if self.shortage.is_some() || !self.unsealed {
+            return Ok(());
+        }
+        let next = Meta { serial: self.meta.serial.saturating_add(1), ..self.meta };
+        let bytes = record::encode_meta(next).map_err(io::Error::other)?;
+        self.records.insert(Table::Meta, record::META_KEY, bytes)?;
+        self.records.flush_and_sync()?;
+        (self.meta, self.stored_highest) = (next, next.highest);
+        (self.wrote, self.unsealed) = (false, false);
+        if let Err(error) = self.records.witness(next.serial) {
+            // What was acknowledged is durable all the same; only a later loss would be noticed less exactly.
+            tracing::error!(error = %error, "the marker of the database cannot be written");
+        }
+        Ok(())
+    }
+
+    /// The serial of the meta record as read or written last.
+    pub(super) const fn serial(&self) -> u64 {
+        self.meta.serial
     }
 
     /// Takes note of the time of a change.
@@ -206,7 +238,7 @@ impl Ledger {
             return Ok(self.meta.epoch);
         }
         // The highest time starts anew with the epoch: no code from before can be redeemed, so nothing rests on it.
-        let next = Meta { highest: now, epoch: CodeEpoch(self.meta.epoch.0.saturating_add(1)) };
+        let next = Meta { highest: now, epoch: CodeEpoch(self.meta.epoch.0.saturating_add(1)), ..self.meta };
         self.write(Table::Meta, record::META_KEY, record::encode_meta(next)?)?;
         (self.meta, self.stored_highest) = (next, next.highest);
         Ok(next.epoch)

@@ -64,8 +64,9 @@ impl Engine for MemoryStore {
 
 type Key = (Table, Vec<u8>);
 
+/// A map behind a lock.
 #[derive(Default)]
-struct MemoryRecords(Mutex<BTreeMap<Key, Vec<u8>>>);
+pub(super) struct MemoryRecords(Mutex<BTreeMap<Key, Vec<u8>>>);
 
 impl Records for MemoryRecords {
     fn read(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
@@ -99,6 +100,10 @@ impl Records for MemoryRecords {
 
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(u64::MAX)
+    }
+
+    fn witness(&self, _: u64) -> io::Result<()> {
+        Ok(())
     }
 }
 
