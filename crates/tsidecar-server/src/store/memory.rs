@@ -22,6 +22,12 @@ impl MemoryStore {
         let ledger = Ledger::open(Arc::clone(&records) as Arc<dyn Records>).ok();
         Self { records, ledger: Mutex::new(ledger) }
     }
+
+    /// The bytes, for tests that damage them.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> Arc<dyn Records> {
+        Arc::clone(&self.records) as Arc<dyn Records>
+    }
 }
 
 impl Default for MemoryStore {

@@ -21,6 +21,8 @@ mod verbs;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod interleavings;
 
 use std::io;
 use std::pin::Pin;

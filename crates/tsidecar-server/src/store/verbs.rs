@@ -162,3 +162,63 @@ fn client(key: &[u8], value: &[u8]) -> Result<StoredClient, DecodeError> {
     let id = std::str::from_utf8(key).ok().and_then(|text| ClientId::parse(text).ok());
     record::decode_client(id.ok_or(DecodeError::Key)?, value)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tsidecar_oauth::id::Subject;
+
+    use super::*;
+    use crate::store::MemoryStore;
+    use crate::store::conformance::{at, client, grant};
+    use crate::store::ledger::Records;
+
+    fn damaged(table: Table, key: &[u8], value: &[u8]) -> (MemoryStore, Arc<dyn Records>) {
+        let store = MemoryStore::new();
+        let records = store.shared();
+        records.insert(table, key, value.to_vec()).unwrap();
+        (store, records)
+    }
+
+    #[test]
+    fn an_unreadable_grant_is_never_unknown() {
+        let id = grant(1).id();
+        let (store, records) = damaged(Table::Grants, id.as_bytes(), &[1, 2, 3]);
+        let is_corrupt =
+            |error| matches!(error, StoreError::Corrupt { what: "grant", reason: DecodeError::Content });
+        assert!(is_corrupt(store.grant(id).unwrap_err()));
+        assert!(is_corrupt(store.redeem(grant(1), at(1_000)).wait().unwrap_err()));
+        assert!(is_corrupt(store.rotate(id, Generation::default(), at(1_000)).wait().unwrap_err()));
+        assert!(is_corrupt(store.revoke_grant(id, at(1_000)).wait().unwrap_err()));
+        assert!(is_corrupt(store.forget(vec![id], at(1_000)).wait().unwrap_err()));
+        assert_eq!(records.read(Table::Grants, id.as_bytes()).unwrap(), Some(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn an_unreadable_grant_does_not_hide_the_others() {
+        let broken = grant(5).id();
+        let (store, _) = damaged(Table::Grants, broken.as_bytes(), &[77]);
+        for number in [1, 9] {
+            store.redeem(grant(number), at(1_000)).wait().unwrap();
+        }
+        let page = store.grants_after(None, 10).unwrap();
+        assert_eq!((page.grants, page.unreadable, page.next), (vec![grant(1), grant(9)], vec![broken], None));
+        let range = GrantId::range(&Subject::user(1001));
+        assert!(broken.as_bytes().starts_with(&range));
+    }
+
+    #[test]
+    fn an_unreadable_client_is_an_error() {
+        let (store, _) = damaged(Table::Clients, b"app", &[]);
+        let error = store.clients().unwrap_err();
+        assert!(
+            matches!(error, StoreError::Corrupt { what: "client", reason: DecodeError::Empty }),
+            "{error}"
+        );
+        assert!(store.put_client(client("app")).wait().is_err());
+        let (store, _) = damaged(Table::Clients, b"userid:1", &[1, 0, 0, 0]);
+        let error = store.clients().unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { reason: DecodeError::Key, .. }), "{error}");
+    }
+}
