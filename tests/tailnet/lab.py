@@ -91,19 +91,18 @@ class Lab:
     # ways to idp
 
     def peer(self, node):
-        """Requests from a machine of the tailnet over IPv4, names resolved in its own netmap."""
-        service = self.base_plan["services"]["svc:login"][0]
-        return self._over_socks(node, node, {"login.tail.test": service})
+        """Requests from a machine of the tailnet over IPv4."""
+        return self._over_socks(node, node, 0)
 
     def peer6(self, node):
         """The same over IPv6."""
-        service = self.base_plan["services"]["svc:login"][1]
-        return self._over_socks(node + " over IPv6", node, {"idp.tail.test": self.addresses("idp")[1], "login.tail.test": service})
+        return self._over_socks(node + " over IPv6", node, 1)
 
-    def _over_socks(self, name, node, addresses):
-        # the names of Services are not in the netmap that the SOCKS server looks at
+    def _over_socks(self, name, node, family):
+        # by address: the netmap in which the SOCKS server looks names up lacks those of Services, and every name while it changes
+        addresses = {"idp.tail.test": self.addresses("idp")[family], "login.tail.test": self.base_plan["services"]["svc:login"][family]}
         port = 10801 + NODES.index(node)
-        return wire.Peer(name, lambda host, p, timeout: wire.socks(port, addresses.get(host, host), p, timeout), self.ca)
+        return wire.Peer(name, lambda host, p, timeout: wire.socks(port, addresses[host], p, timeout), self.ca)
 
     def local(self, source=None):
         """A process on idp's own machine that connects to the tailnet address. Kernel mode only: tailscaled listens there."""

@@ -40,9 +40,9 @@ def test_a_host_of_the_clients_choice_changes_no_address(lab, alice, app):
     """serve picks its site by SNI and does not compare Host: the issuer, the metadata and the redirect are configuration."""
     login = app.begin()
     path = "/authorize?" + urlencode(login.params)
-    s = wire.tls(wire.socks(10802, "idp.tail.test", 443), lab.ca, "idp.tail.test")
+    s = wire.tls(wire.socks(10802, lab.addresses("idp")[0], 443), lab.ca, "idp.tail.test")
     app.code(wire.exchange(s, "GET", path, host="evil.test"), login)
-    s = wire.tls(wire.socks(10802, "idp.tail.test", 443), lab.ca, "idp.tail.test")
+    s = wire.tls(wire.socks(10802, lab.addresses("idp")[0], 443), lab.ca, "idp.tail.test")
     answer = wire.exchange(s, "GET", "/.well-known/openid-configuration", host="evil.test")
     assert answer.json["issuer"] == "https://idp.tail.test" and "evil" not in answer.text
 

@@ -84,7 +84,7 @@ def test_bytes_of_a_tcp_forward_sign_nobody_in(lab, tsidecar, bob, app):
     forged = [("X-Forwarded-For", lab.addresses("alice")[0]), ("X-Forwarded-Proto", "https"), ("Tailscale-User-Login", "alice@example.com")]
     with tcp_forward(lab, tsidecar):
         tsidecar.wait_not_ready("9000")
-        s = wire.socks(10803, "idp.tail.test", 9000)
+        s = wire.socks(10803, lab.addresses("idp")[0], 9000)
         try:
             answer = wire.exchange(s, *request.split(" "), forged)
             assert answer.status == 503 and "Location" not in answer.headers

@@ -9,6 +9,7 @@ import json
 import socket
 import ssl
 import struct
+import time
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
@@ -17,6 +18,10 @@ TIMEOUT = 20.0  # seconds for one request
 
 class NoAnswer(OSError):
     """The other side closed or refused before a byte of an answer came."""
+
+
+class Refused(NoAnswer):
+    """No connection was made at all."""
 
 
 @dataclass
@@ -57,7 +62,7 @@ def socks(port, host, to_port, timeout=TIMEOUT):
         s.sendall(b"\x05\x01\x00" + kind + struct.pack(">H", to_port))
         head = _exactly(s, 4)
         if head[1] != 0:
-            raise NoAnswer(f"SOCKS connect to {host}:{to_port} refused with {head[1]}")
+            raise Refused(f"SOCKS connect to {host}:{to_port} refused with {head[1]}")
         _exactly(s, {1: 4, 4: 16}.get(head[3]) or _exactly(s, 1)[0])
         _exactly(s, 2)
         return s
@@ -132,6 +137,17 @@ class Peer:
     def __repr__(self):
         return f"Peer({self.name})"
 
+    def _connect(self, host, port, timeout):
+        """Connects; a refusal is tried again for a moment, as tailscaled closes its listeners while it takes a change over."""
+        deadline = time.monotonic() + min(timeout, 10)
+        while True:
+            try:
+                return self._dial(host, port, timeout)
+            except (Refused, ConnectionRefusedError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
     def request(self, method, url, headers=(), form=None, timeout=TIMEOUT):
         """`headers` is a list of pairs, sent in this order; `form` becomes an urlencoded body."""
         u = urlsplit(url)
@@ -140,7 +156,7 @@ class Peer:
             body = urlencode(form).encode()
             headers.append(("Content-Type", "application/x-www-form-urlencoded"))
         path = (u.path or "/") + (f"?{u.query}" if u.query else "")
-        s = tls(self._dial(u.hostname, u.port or 443, timeout), self._ca, u.hostname)
+        s = tls(self._connect(u.hostname, u.port or 443, timeout), self._ca, u.hostname)
         return exchange(s, method, path, headers, body, host=u.netloc)
 
     def get(self, url, headers=(), **kw):
