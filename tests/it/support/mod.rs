@@ -8,6 +8,6 @@ pub(crate) mod wire;
 pub(crate) use self::{
     browser::{App, CHALLENGE, Pairs, VERIFIER},
     daemon::{Daemon, Setup},
-    tailnet::{ALICE, BOB, CI, Who},
+    tailnet::{ALICE, BOB, CI, Who, through_serve},
     wire::{Reply, Request},
 };
