@@ -40,7 +40,9 @@ fn an_fdatasync_lies_between_each_write_and_its_acknowledgement() {
     ]);
     strace.arg(&output).arg(own).args(child);
     tell(&mut strace, Task::Sequence, folder.path(), 0);
-    let Ok(ran) = strace.output() else { panic!("strace is missing: apt-get install strace (README and .ci/run install it)") };
+    let Ok(ran) = strace.output() else {
+        panic!("strace is missing: apt-get install strace (README and .ci/run install it)")
+    };
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 
     let database = folder.path().join("db/db").display().to_string();
