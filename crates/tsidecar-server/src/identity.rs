@@ -123,15 +123,15 @@ pub fn identify(
     let values = whois.cap_map.values(&policy.capability);
     let (rules, skipped) = parse_rules(values.iter().map(|value| value.get()));
     let may_be_somebody = !routes_for_others || policy.routers == Routers::Allow;
-    let tagged = rules.iter().find_map(|rule| rule.tagged_identity.clone());
+    let external = is_external(whois);
+    // A tag of another tailnet is theirs to give: such a node needs the rule's word for both.
+    let mut giving = rules.iter().filter(|rule| !external || rule.allow_external);
+    let tagged = giving.find_map(|rule| rule.tagged_identity.clone());
     let sighting = match (whois.node.is_tagged(), tagged) {
-        (true, None) => {
-            let external = is_external(whois);
-            Sighting::Workload(Arc::new(Workload { device, rules, routes_for_others, external }))
-        }
+        (true, None) => Sighting::Workload(Arc::new(Workload { device, rules, routes_for_others, external })),
         (_, _) if !may_be_somebody => Sighting::Refused(RefusedNode::Router),
         (true, Some(tagged)) => tagged_person(tagged, device, rules),
-        (false, _) => person(whois, device, rules),
+        (false, _) => person(whois, external, device, rules),
     };
     (sighting, skipped)
 }
@@ -172,12 +172,11 @@ fn is_external(whois: &WhoIs) -> bool {
     whois.node.sharer.0 != 0 || whois.node.hostinfo.sharee_node
 }
 
-fn person(whois: &WhoIs, device: Device, rules: Vec<Rule>) -> Sighting {
+fn person(whois: &WhoIs, external: bool, device: Device, rules: Vec<Rule>) -> Sighting {
     let profile = &whois.user_profile;
     if profile.id.0 == 0 || profile.login_name.as_str().is_empty() {
         return Sighting::Refused(RefusedNode::NoProfile);
     }
-    let external = is_external(whois);
     Sighting::Person(Arc::new(Identity {
         subject: Subject::user(profile.id.0),
         kind: if external { IdentityKind::External } else { IdentityKind::User },
@@ -377,6 +376,26 @@ mod tests {
         let rule = json!({"tailscale.com/cap/tsidp": [{"taggedIdentity": {"subject": "robot"}}]});
         let identity = someone(judge(with("/CapMap", rule)));
         assert_eq!((identity.subject.as_str(), &identity.kind), ("userid:1001", &IdentityKind::User));
+    }
+
+    /// A tag of another tailnet is not ours, unless the rule says so.
+    #[test]
+    fn a_shared_tagged_node_needs_a_rule_for_both() {
+        let shared = [("Sharer", json!(7)), ("Hostinfo", json!({"ShareeNode": true}))];
+        for (field, value) in shared {
+            let mut whois = with("/Node/Tags", json!(["tag:ci"]));
+            whois["Node"][field] = value;
+            let mut rule = json!({"taggedIdentity": {"subject": "ci-robot"}});
+            let other = json!({"allowExternal": true});
+            whois["CapMap"] = json!({"tailscale.com/cap/tsidp": [rule, other]});
+            match judge(whois.clone()) {
+                Sighting::Workload(workload) => assert!(workload.external, "{field}"),
+                other => panic!("{other:?}"),
+            }
+            rule["allowExternal"] = json!(true);
+            whois["CapMap"] = json!({"tailscale.com/cap/tsidp": [rule]});
+            assert_eq!(someone(judge(whois)).subject.as_str(), "ci-robot");
+        }
     }
 
     /// Shared in and shared out: of another tailnet, whatever the login domain says.
