@@ -1,14 +1,20 @@
-//! The load: threads that make requests over kept-alive connections, with as little work as that takes.
+//! The load: one thread that makes requests over kept-alive connections, with as little work as that takes.
+//!
+//! One thread that polls is also what stands before the server in production (Go's netpoller in tailscaled). A thread per
+//! connection would be charged to the server: waking it is part of the server's `write`.
 
 use std::{
-    io::{Read as _, Write as _},
-    os::unix::net::UnixStream,
-    sync::Barrier,
-    thread,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
 use base64ct::{Base64, Encoding as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    sync::Barrier,
+    task::LocalSet,
+};
 
 use super::server::{SECRET, Server, address};
 
@@ -48,33 +54,37 @@ impl Kind {
 
 /// Makes load for some time over so many connections.
 pub(crate) fn run(server: &Server, kind: Kind, connections: usize, time: Duration) -> Measured {
-    let barrier = Barrier::new(connections + 1);
-    let (mut taken, used, grown, passed) = thread::scope(|scope| {
-        let threads: Vec<_> = (0..connections)
-            .map(|connection| {
-                let barrier = &barrier;
-                scope.spawn(move || {
-                    let mut worker = Worker::new(server, kind, connection);
-                    worker.step();
-                    barrier.wait();
-                    let began = Instant::now();
-                    let mut taken = Vec::with_capacity(1 << 16);
-                    while began.elapsed() < time {
-                        let start = Instant::now();
-                        worker.step();
-                        taken.push(start.elapsed());
-                    }
-                    taken
-                })
-            })
-            .collect();
-        barrier.wait();
-        let (began, cpu, memory) = (Instant::now(), server.cpu(), server.memory());
-        let taken: Vec<Duration> =
-            threads.into_iter().flat_map(|thread| thread.join().expect("a worker")).collect();
-        let passed = began.elapsed();
-        (taken, server.cpu() - cpu, server.memory() - memory, passed)
-    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, measure(server, kind, connections, time))
+}
+
+async fn measure(server: &Server, kind: Kind, connections: usize, time: Duration) -> Measured {
+    let barrier = Rc::new(Barrier::new(connections + 1));
+    let mut tasks = Vec::new();
+    for connection in 0..connections {
+        let mut worker = Worker::new(server, kind, connection).await;
+        let barrier = Rc::clone(&barrier);
+        tasks.push(tokio::task::spawn_local(async move {
+            worker.step().await;
+            barrier.wait().await;
+            let began = Instant::now();
+            let mut taken = Vec::with_capacity(1 << 16);
+            while began.elapsed() < time {
+                let start = Instant::now();
+                worker.step().await;
+                taken.push(start.elapsed());
+            }
+            taken
+        }));
+    }
+    barrier.wait().await;
+    let (began, cpu, memory) = (Instant::now(), server.cpu(), server.memory());
+    let mut taken: Vec<Duration> = Vec::new();
+    for task in tasks {
+        taken.extend(task.await.expect("a worker"));
+    }
+    let passed = began.elapsed();
+    let (used, grown) = (server.cpu() - cpu, server.memory() - memory);
     taken.sort_unstable();
     let count = f64::from(u32::try_from(taken.len()).expect("fewer than 4 billion"));
     let at = |part: usize| taken.get(taken.len() * part / 100).copied().unwrap_or_default().as_secs_f64();
@@ -103,7 +113,7 @@ const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 impl Worker {
-    fn new(server: &Server, kind: Kind, connection: usize) -> Self {
+    async fn new(server: &Server, kind: Kind, connection: usize) -> Self {
         let (Kind::Login(client) | Kind::Refresh(client) | Kind::Userinfo(client)) = kind;
         let serve = format!(
             "Host: localhost\r\nX-Forwarded-For: {}\r\nX-Forwarded-Host: idp.tail.test\r\nX-Forwarded-Proto: https\r\n\
@@ -119,8 +129,7 @@ impl Worker {
         let token_head = format!(
             "POST /token HTTP/1.1\r\n{serve}Authorization: Basic {basic}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         );
-        let stream = UnixStream::connect(server.socket()).expect("the server listens");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        let stream = UnixStream::connect(server.socket()).await.expect("the server listens");
         let mut worker = Self {
             stream,
             kind,
@@ -130,55 +139,56 @@ impl Worker {
             access_token: String::new(),
             buffer: vec![0; 64 * 1024],
         };
-        worker.login();
+        worker.login().await;
         worker
     }
 
-    fn step(&mut self) {
+    async fn step(&mut self) {
         match self.kind {
-            Kind::Login(_) => self.login(),
-            Kind::Refresh(_) => self.refresh(),
-            Kind::Userinfo(_) => self.userinfo(),
+            Kind::Login(_) => self.login().await,
+            Kind::Refresh(_) => self.refresh().await,
+            Kind::Userinfo(_) => self.userinfo().await,
         }
     }
 
-    fn login(&mut self) {
+    async fn login(&mut self) {
         let request = std::mem::take(&mut self.authorize);
-        let answer = self.exchange(&request, "302");
+        let answer = self.exchange(&request, "302").await;
         self.authorize = request;
         let code = between(&answer, "code=", &['&', '\r']).to_owned();
         self.token(&format!(
             "grant_type=authorization_code&code={code}&redirect_uri={REDIRECT}&code_verifier={VERIFIER}"
-        ));
+        ))
+        .await;
     }
 
-    fn refresh(&mut self) {
+    async fn refresh(&mut self) {
         let body = format!("grant_type=refresh_token&refresh_token={}", self.refresh_token);
-        self.token(&body);
+        self.token(&body).await;
     }
 
-    fn token(&mut self, body: &str) {
+    async fn token(&mut self, body: &str) {
         let request = format!("{}Content-Length: {}\r\n\r\n{body}", self.token_head, body.len());
-        let answer = self.exchange(request.as_bytes(), "200");
+        let answer = self.exchange(request.as_bytes(), "200").await;
         between(&answer, "\"refresh_token\":\"", &['"']).clone_into(&mut self.refresh_token);
         between(&answer, "\"access_token\":\"", &['"']).clone_into(&mut self.access_token);
     }
 
-    fn userinfo(&mut self) {
+    async fn userinfo(&mut self) {
         let request = format!(
             "GET /userinfo HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 100.64.1.0\r\nX-Forwarded-Proto: https\r\n\
              Authorization: Bearer {}\r\n\r\n",
             self.access_token
         );
-        self.exchange(request.as_bytes(), "200");
+        self.exchange(request.as_bytes(), "200").await;
     }
 
     /// Sends a request and reads its answer, which must have this status.
-    fn exchange(&mut self, request: &[u8], status: &str) -> String {
-        self.stream.write_all(request).expect("the server reads");
+    async fn exchange(&mut self, request: &[u8], status: &str) -> String {
+        self.stream.write_all(request).await.expect("the server reads");
         let mut filled = 0;
         let end = loop {
-            let read = self.stream.read(&mut self.buffer[filled..]).expect("the server answers");
+            let read = self.stream.read(&mut self.buffer[filled..]).await.expect("the server answers");
             assert!(read > 0, "the server closed the connection");
             filled += read;
             let head = self.buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n");

@@ -1,7 +1,7 @@
 //! Whole logins and refreshes against the release binary: throughput, latency, server CPU in RSA-2048 signatures of the same run,
 //! memory. `tests/bench/run` starts it; `README.md` explains the figures.
 //!
-//! This process plays tailscaled and the serve hop and makes the load, with one thread per kept-alive connection. Only the CPU of
+//! This process plays tailscaled and the serve hop and makes the load, from one thread that polls. Only the CPU of
 //! the server's own process counts.
 #![expect(
     clippy::expect_used,
