@@ -219,6 +219,38 @@ fn a_login_header_that_differs_from_whois_is_an_alert() {
     assert_eq!(daemon.raw(&tagged).header("location"), None);
     let encoded = base.header("Tailscale-User-Login", "=?utf-8?q?alice=40example.com?=");
     assert_eq!(daemon.raw(&encoded).status, 302);
+    // Where the name is of no use to the request it is looked at as well.
+    let app = App::confidential(&daemon);
+    let tokens = app.login(&ALICE, &[]);
+    let renewal = through_serve(&ALICE, app.renewal(&tokens.member("refresh_token"), &[]));
+    let bearer = format!("Bearer {}", tokens.member("access_token"));
+    let userinfo = through_serve(&ALICE, Request::get("/userinfo").header("Authorization", &bearer));
+    for request in [renewal, userinfo] {
+        let wrong =
+            request.clone().without("Tailscale-User-Login").header("Tailscale-User-Login", "bob@github");
+        let reply = daemon.raw(&wrong);
+        assert_eq!((reply.status, reply.json()["error"].as_str()), (400, Some("invalid_request")));
+        assert_eq!(daemon.raw(&request).status, 200);
+    }
+    assert!(daemon.log().contains("contradicted"));
+}
+
+/// A33, A39: a web page in alice's browser is not alice's application, nor the reverse.
+#[test]
+fn a_web_page_is_a_place_of_its_own() {
+    let daemon = Daemon::new();
+    let app = App::public(&daemon);
+    let page = |request: Request| {
+        request.header("Origin", "https://spa.test").header("Sec-Fetch-Site", "cross-site")
+    };
+    let native = app.login(&ALICE, &[]).member("refresh_token");
+    let stolen = daemon.send(&ALICE, page(app.renewal(&native, &[])));
+    assert_eq!((stolen.status, stolen.json()["error"].as_str()), (400, Some("invalid_grant")));
+    assert_eq!(app.refresh(&ALICE, &native, &[]).status, 200, "nothing was rotated");
+    let code = app.code(&ALICE, &[]);
+    let of_page = daemon.send(&ALICE, page(app.redemption(&code, &[]))).member("refresh_token");
+    assert_eq!(app.refresh(&ALICE, &of_page, &[]).status, 400);
+    assert_eq!(daemon.send(&ALICE, page(app.renewal(&of_page, &[]))).status, 200);
 }
 
 /// A12: what serve passes on as it is decides nothing.
@@ -308,7 +340,7 @@ fn nothing_is_remembered_of_an_address() {
     let now_bob = Who { login: Some("bob@github"), ..ALICE };
     let claims = crate::support::wire::jwt(&app.login(&now_bob, &[]).member("id_token")).1;
     assert_eq!(claims["sub"], "userid:1002");
-    assert_eq!(app.refresh(&BOB, &token, &[]).error(), "invalid_grant");
+    assert_eq!(app.refresh(&now_bob, &token, &[]).error(), "invalid_grant");
 }
 
 #[test]

@@ -16,8 +16,10 @@ use crate::uri::ResourceIndicator;
 /// Where a grant was redeemed: a public client's refresh token works from there only (RFC 9700 §4.14).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
-    /// A device of the tailnet.
+    /// An application on a device of the tailnet.
     Device(DeviceId),
+    /// A web page in a browser on a device of the tailnet: a page is not the person, so it is a place of its own.
+    Page(DeviceId),
     /// Through Funnel, or an address that whois does not know: anywhere outside.
     Outside,
 }

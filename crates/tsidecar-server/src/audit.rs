@@ -79,11 +79,10 @@ pub fn device_refused(caller: &Caller, client: &Client, why: RefusedNode) {
 }
 
 /// A header names another person than whois: something forwards to us that should not.
-pub fn contradicted(caller: &Caller, client: &Client) {
+pub fn contradicted(caller: &Caller) {
     tracing::error!(
         target: TARGET,
         event = "contradicted",
-        client.id = %client.id(),
         peer.addr = %caller.origin(),
         listener = %caller.listener(),
         "Tailscale-User-Login names another person than whois: is there a proxy between tailscale serve and us?"

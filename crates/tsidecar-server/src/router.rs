@@ -9,14 +9,14 @@ use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::discovery;
 
 use crate::app::App;
-use crate::endpoint;
 use crate::peer::{self, ListenerContext};
 use crate::snapshot::Snapshot;
-use crate::tailnet::Unready;
+use crate::tailnet::{Unidentified, Unready};
 use crate::web::error;
 use crate::web::inbound::Inbound;
 use crate::web::page::Notice;
 use crate::web::response::{Answer, document, preflight, with_cors};
+use crate::{audit, endpoint};
 
 /// What a path is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,13 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
     };
     if let Err(retry_after) = app.limiter.check(caller.origin()) {
         return too_many(route, retry_after);
+    }
+    // Wherever the name is of use to the request or not: it shows that somebody other than serve speaks to us.
+    if caller.claimed_login().is_some()
+        && app.tailnet.identify_caller(&caller).await.is_err_and(|error| error == Unidentified::Contradiction)
+    {
+        audit::contradicted(&caller);
+        return bad_request(route, &Unidentified::Contradiction.to_string());
     }
     match route {
         Route::Authorize => endpoint::authorize::handle(app, &snapshot, &caller, request).await,

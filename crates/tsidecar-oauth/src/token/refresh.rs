@@ -180,9 +180,14 @@ mod tests {
             refresh.at(place.as_ref()).map(|_| ())
         };
         assert_eq!(at_place(&grant(), Some(device("nALICE"))), Ok(()));
-        for elsewhere in [Some(device("nBOB")), Some(Place::Outside), None] {
+        // A33: a page in alice's browser is not alice's application.
+        let page = || Some(Place::Page(DeviceId::parse("nALICE").unwrap()));
+        for elsewhere in [Some(device("nBOB")), page(), Some(Place::Outside), None] {
             assert_eq!(at_place(&grant(), elsewhere), Err(TokenError::WrongPlace));
         }
+        let of_page = with(|facts| facts.place = page());
+        assert_eq!(at_place(&of_page, page()), Ok(()));
+        assert_eq!(at_place(&of_page, Some(device("nALICE"))), Err(TokenError::WrongPlace));
         let outside = with(|facts| facts.place = Some(Place::Outside));
         assert_eq!(at_place(&outside, Some(Place::Outside)), Ok(()));
         assert_eq!(at_place(&outside, Some(device("nALICE"))), Err(TokenError::WrongPlace));

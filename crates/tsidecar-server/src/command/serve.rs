@@ -87,6 +87,8 @@ impl ServeError {
     /// The exit code.
     pub const fn exit(&self) -> Exit {
         match self {
+            // These may pass, so systemd tries again.
+            Self::Place(PlaceError::Io { .. } | PlaceError::InUse(_)) => Exit::Failed,
             Self::Config(_) | Self::Place(_) | Self::Snapshot(_) => Exit::Config,
             Self::State(_) | Self::Open(_) | Self::Store(_) => Exit::State,
             Self::Io { .. } => Exit::Failed,
@@ -327,21 +329,31 @@ async fn reload_at(mut hangup: Signal, app: Arc<App>) {
     }
 }
 
-/// Says once when the node is not called what the issuer says: a renamed node is reported, never followed.
+/// Says when the node is not called what the issuer says, once for each name: a renamed node is reported, never followed.
 async fn report_rename(client: Client, app: Arc<App>) {
-    while app.tailnet.readiness().is_err() {
-        sleep(Duration::from_secs(1)).await;
+    if app.config.issuer.is_some() {
+        return;
     }
-    let issuer = &app.snapshot.load().issuer;
-    let Ok(status) = client.status().await else { return };
-    let own = issuer_of(&status.self_node.dns_name);
-    if app.config.issuer.is_none() && own.as_ref() != Some(issuer) {
-        tracing::warn!(
-            %issuer, node = %status.self_node.dns_name,
-            "this node has another name now than the issuer; the issuer stays, since relying parties know it"
-        );
+    let issuer = app.snapshot.load().issuer.clone();
+    let mut told = String::new();
+    loop {
+        let wait = if app.tailnet.readiness().is_ok() { RENAME } else { FIRST_STATUS };
+        if let Some(status) = client.status().await.ok().filter(|_| wait == RENAME) {
+            let name = status.self_node.dns_name;
+            if issuer_of(&name).as_ref() != Some(&issuer) && told != name {
+                tracing::warn!(
+                    %issuer, node = %name,
+                    "this node has another name now than the issuer; the issuer stays, since relying parties know it"
+                );
+                told = name;
+            }
+        }
+        sleep(wait).await;
     }
 }
+
+/// How often the node's name is looked at.
+const RENAME: Duration = Duration::from_mins(5);
 
 /// How long to wait before tailscaled is asked for our name again.
 const FIRST_STATUS: Duration = Duration::from_secs(1);

@@ -154,6 +154,11 @@ fn proxies(source: &Source, file: &[raw::Proxy], listen: &mut ListenConfig) -> R
                     "65534 is nobody's uid: the proxy needs an account of its own, such as \"caddy\"",
                 );
             }
+            Some(uid) if uid == listen.tailscaled_uid || uid == listen.admin_uid => {
+                return fail(
+                    "this is the uid of tailscaled or of the administrator: the proxy needs an account of its own, such as \"caddy\"",
+                );
+            }
             Some(uid) => uid,
         };
         let socket = socket(source, &at("socket"), &proxy.socket)?;

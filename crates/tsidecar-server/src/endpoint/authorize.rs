@@ -134,7 +134,7 @@ async fn identify(
     let sighting = match app.tailnet.identify_caller(caller).await {
         Ok(sighting) => snapshot.recognise(sighting),
         Err(Unidentified::Contradiction) => {
-            audit::contradicted(caller, client);
+            audit::contradicted(caller);
             return Err(Nobody::Stay(Stay::Contradiction));
         }
         Err(Unidentified::Unready(unready)) => {

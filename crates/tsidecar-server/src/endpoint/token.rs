@@ -23,7 +23,6 @@ use crate::identity::Sighting;
 use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::store::{Intent, Pending, StoreError};
-use crate::tailnet::Unidentified;
 use crate::web::error::Challenge;
 use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, json};
@@ -172,19 +171,16 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Where the request comes from: it binds the refresh tokens of public clients. This only ever restricts, so a
-    /// request of a web page counts like any other of its device.
+    /// Where the request comes from: it binds the refresh tokens of public clients. A web page has no authority of its
+    /// person (design section 4), so its tokens and those of applications on the same device do not work for each other.
     async fn place(&self) -> Result<Place, Failure> {
-        let sighting = self.app.tailnet.identify_caller(self.caller).await.inspect_err(|error| {
-            if *error == Unidentified::Contradiction {
-                audit::contradicted(self.caller, self.client.client());
-            }
-        })?;
-        Ok(match sighting {
-            Sighting::Person(identity) => Place::Device(identity.device.id.clone()),
-            Sighting::Workload(workload) => Place::Device(workload.device.id.clone()),
-            Sighting::Refused(_) | Sighting::Unknown => Place::Outside,
-        })
+        let sighting = self.app.tailnet.identify_caller(self.caller).await?;
+        let device = match sighting {
+            Sighting::Person(identity) => identity.device.id.clone(),
+            Sighting::Workload(workload) => workload.device.id.clone(),
+            Sighting::Refused(_) | Sighting::Unknown => return Ok(Place::Outside),
+        };
+        Ok(if self.caller.is_from_web_page() { Place::Page(device) } else { Place::Device(device) })
     }
 
     /// Waits for a change that is queued by now: the batch need not wait for this request any longer.

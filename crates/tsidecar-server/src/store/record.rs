@@ -91,6 +91,7 @@ enum PlaceV1<'a> {
     Unbound,
     Outside,
     Device(Cow<'a, DeviceId>),
+    Page(Cow<'a, DeviceId>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,6 +156,7 @@ pub(super) fn encode_grant(grant: &Grant) -> Result<Vec<u8>, StoreError> {
             None => PlaceV1::Unbound,
             Some(Place::Outside) => PlaceV1::Outside,
             Some(Place::Device(device)) => PlaceV1::Device(Cow::Borrowed(device)),
+            Some(Place::Page(device)) => PlaceV1::Page(Cow::Borrowed(device)),
         },
         expires_at: facts.expires_at,
         idle: facts.idle,
@@ -189,6 +191,7 @@ pub(super) fn decode_grant(id: GrantId, bytes: &[u8]) -> Result<Grant, DecodeErr
             PlaceV1::Unbound => None,
             PlaceV1::Outside => Some(Place::Outside),
             PlaceV1::Device(device) => Some(Place::Device(device.into_owned())),
+            PlaceV1::Page(device) => Some(Place::Page(device.into_owned())),
         },
         expires_at: v1.expires_at,
         idle: v1.idle,
@@ -425,7 +428,8 @@ mod tests {
         let places = prop_oneof![
             Just(None),
             Just(Some(Place::Outside)),
-            "[a-zA-Z0-9]{1,30}".prop_map(|d| Some(Place::Device(DeviceId::parse(&d).unwrap())))
+            "[a-zA-Z0-9]{1,30}".prop_map(|d| Some(Place::Device(DeviceId::parse(&d).unwrap()))),
+            "[a-zA-Z0-9]{1,30}".prop_map(|d| Some(Place::Page(DeviceId::parse(&d).unwrap())))
         ];
         let methods = prop::sample::select(AuthMethod::ALL.to_vec());
         let resources = vec("https://[a-z]{1,20}\\.example/[a-z]{0,9}", 0..4);

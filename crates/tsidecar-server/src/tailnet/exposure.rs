@@ -2,9 +2,11 @@
 //! looking at the files that a forward names.
 
 use std::{
-    fs, io,
+    ffi::OsString,
+    fs::{self, Metadata},
+    io,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use tsidecar_localapi::{Prefs, ServeConfig, Target, TargetKind};
@@ -27,7 +29,7 @@ impl Boundary {
     /// Judges what tailscaled serves and how it is set.
     ///
     /// # Errors
-    /// [`Unready::TcpForward`], [`Unready::SharedOrigin`] or [`Unready::TailscaleSsh`], the first that is found.
+    /// [`Unready::TcpForward`], [`Unready::LooseForward`], [`Unready::SharedOrigin`] or [`Unready::TailscaleSsh`], the first that is found.
     pub fn judge(&self, config: &ServeConfig, prefs: &Prefs) -> Result<(), Unready> {
         let found = config.targets().find_map(|target| self.judge_target(&target));
         match found {
@@ -41,9 +43,12 @@ impl Boundary {
         match target.kind {
             TargetKind::TcpForward { port, handler } => {
                 let path = Path::new(handler.tcp_forward.trim().strip_prefix("unix:")?);
-                let socket = self.sockets.iter().find(|socket| leads_to(path, socket))?;
                 let service = target.place.service.map(str::to_owned);
-                Some(Unready::TcpForward { port, service, socket: socket.clone() })
+                if let Some(socket) = self.sockets.iter().find(|socket| leads_to(path, socket)) {
+                    return Some(Unready::TcpForward { port, service, socket: socket.clone() });
+                }
+                let path = path.to_owned();
+                (!is_fixed(&path)).then_some(Unready::LooseForward { port, service, path })
             }
             TargetKind::Web { host_port, mount, .. } => {
                 let ours = self.issuer.host_and_port();
@@ -54,22 +59,71 @@ impl Boundary {
     }
 }
 
-/// Whether a path that tailscaled opens is one of our sockets, under whatever name. What cannot be looked at from here,
-/// or has no fixed place, is ours when it has the name of ours.
+/// Whether a path that tailscaled opens is one of our sockets now, under whatever name.
 fn leads_to(path: &Path, socket: &Path) -> bool {
-    if path == socket {
-        return true;
-    }
-    let same_name = path.file_name() == socket.file_name();
-    if path.is_relative() {
-        return same_name;
-    }
-    match (fs::metadata(path), fs::metadata(socket)) {
-        (Ok(theirs), Ok(ours)) => (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino()),
-        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => false,
-        _ => same_name,
-    }
+    let same_file = || {
+        let (theirs, ours) = (fs::metadata(path).ok()?, fs::metadata(socket).ok()?);
+        Some((theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino()))
+    };
+    path == socket || same_file().unwrap_or(false)
 }
+
+/// Whether nobody but root can make a path lead to one of our sockets, today or tomorrow: every folder on the way, links
+/// followed as the kernel follows them, is root's alone. What systemd hides from us (homes, `/tmp`, other processes) is not
+/// what tailscaled sees there, so it counts as loose; so does a relative path, since nobody knows where tailscaled stands.
+fn is_fixed(path: &Path) -> bool {
+    let mut rest: Vec<OsString> = steps(path);
+    let mut here = PathBuf::from("/");
+    let mut links = 0;
+    if !path.is_absolute() {
+        return false;
+    }
+    while let Some(step) = rest.pop() {
+        if step == ".." {
+            here.pop();
+            continue;
+        }
+        let next = here.join(&step);
+        if HIDDEN.iter().any(|hidden| next == Path::new(hidden)) {
+            return false;
+        }
+        match fs::symlink_metadata(&next) {
+            Ok(found) if found.is_symlink() && links < MOST_LINKS => {
+                links += 1;
+                let Ok(target) = fs::read_link(&next) else { return false };
+                if target.is_absolute() {
+                    here = PathBuf::from("/");
+                }
+                rest.extend(steps(&target));
+            }
+            Ok(found) if found.is_dir() && is_roots_alone(&found) => here = next,
+            Ok(found) => return !found.is_symlink() && !found.is_dir(),
+            // Only root can put something there.
+            Err(error) => return error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+    true
+}
+
+/// The steps of a path, the last one first.
+fn steps(path: &Path) -> Vec<OsString> {
+    let named = |part: Component<'_>| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().rev().filter_map(named).collect()
+}
+
+fn is_roots_alone(folder: &Metadata) -> bool {
+    folder.uid() == 0 && folder.mode() & 0o022 == 0
+}
+
+/// Folders of which our unit shows us a version of our own, or nothing (`ProtectHome=`, `PrivateTmp=`, `ProtectProc=`).
+const HIDDEN: [&str; 6] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/proc"];
+
+/// As many symbolic links as Linux follows on one path.
+const MOST_LINKS: u32 = 40;
 
 #[cfg(test)]
 mod tests {
@@ -149,15 +203,36 @@ mod tests {
         assert!(judge(&boundary, forward(&process)).is_err());
     }
 
-    /// Root sees everything, so the folder that cannot be entered is a file here.
+    /// What somebody else than root can turn into a link to our socket is not fixed, wherever it leads now.
     #[test]
-    fn what_cannot_be_looked_at_is_ours_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let closed = folder.path().join("closed");
-        fs::write(&closed, "").unwrap();
+    fn a_forward_that_others_can_redirect_is_refused() {
         let boundary = boundary(Path::new("/run/tsidecar-test-nowhere/serve.sock"));
-        assert!(judge(&boundary, forward(&format!("unix:{}/serve.sock", closed.display()))).is_err());
-        assert!(judge(&boundary, forward(&format!("unix:{}/other.sock", closed.display()))).is_ok());
+        let folder = tempfile::tempdir().unwrap();
+        let below_tmp = format!("unix:{}/app.sock", folder.path().display());
+        for loose in [
+            below_tmp.as_str(),
+            "unix:/tmp/app.sock",
+            "unix:/home/alice/app.sock",
+            "unix:/root/app.sock",
+            "unix:/run/user/1000/app.sock",
+            "unix:/proc/1/root/run/tsidecar/serve.sock",
+            "unix:/run/../tmp/app.sock",
+            "unix:app.sock",
+        ] {
+            let judged = judge(&boundary, forward(loose));
+            assert!(matches!(judged, Err(Unready::LooseForward { port: 8443, .. })), "{loose} {judged:?}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_as_the_kernel_does() {
+        assert!(is_fixed(Path::new("/usr/lib/../lib/x.sock")));
+        // Debian: /var/run is a link to /run, and /var/lock leads to a folder that everybody may write to.
+        assert!(is_fixed(Path::new("/var/run/other/x.sock")));
+        assert!(!is_fixed(Path::new("/dev/shm/x.sock")));
+        let folder = tempfile::tempdir().unwrap();
+        symlink("/usr", folder.path().join("link")).unwrap();
+        assert!(!is_fixed(&folder.path().join("link/x.sock")), "whoever owns the folder may change the link");
     }
 
     #[test]

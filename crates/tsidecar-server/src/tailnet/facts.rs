@@ -33,7 +33,10 @@ enum Survey {
     None,
     /// The attempt to read failed.
     Failed(String),
-    Read(Reading),
+    Read {
+        reading: Reading,
+        at: Instant,
+    },
 }
 
 /// What was read from tailscaled in one go.
@@ -108,10 +111,10 @@ impl Facts {
             Ok(reading) => {
                 let since = self.offline_since.unwrap_or(now);
                 self.offline_since = (!reading.online).then_some(since);
-                self.survey = Survey::Read(reading);
+                self.survey = Survey::Read { reading, at: now };
             }
-            // What was read before in this epoch still stands; the next attempt is near.
-            Err(_) if matches!(self.survey, Survey::Read(_)) => (),
+            // What was read before in this epoch still stands for a while; the next attempt is near.
+            Err(_) if matches!(self.survey, Survey::Read { .. }) => (),
             Err(reason) => self.survey = Survey::Failed(reason),
         }
         true
@@ -127,7 +130,12 @@ impl Facts {
             (Link::Connected, Survey::Failed(reason)) => {
                 return Err(Unready::Unchecked { reason: reason.clone() });
             }
-            (Link::Connected, Survey::Read(reading)) => reading,
+            (Link::Connected, Survey::Read { at, .. }) if now.saturating_duration_since(*at) > OLDEST => {
+                let reason =
+                    "its serve config, preferences or status could not be read for a while".to_owned();
+                return Err(Unready::Unchecked { reason });
+            }
+            (Link::Connected, Survey::Read { reading, .. }) => reading,
         };
         Unready::judge_version(reading.daemon.as_ref())?;
         if self.state != BackendState::Running {
@@ -159,6 +167,10 @@ impl Facts {
         }
     }
 }
+
+/// How long what was read last stands while reading fails: two rounds of the survey and their time-outs. Longer, and somebody
+/// could open our sockets to others without our noticing.
+const OLDEST: Duration = Duration::from_secs(75);
 
 /// What the configuration says about how old the daemon's own knowledge may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -243,6 +255,10 @@ mod tests {
         let mut facts = running(reading());
         facts.surveyed(facts.epoch(), Err("slow".into()), Instant::now());
         assert_eq!(readiness(&facts, &Role::Host), Ok(()));
+        let later = Instant::now() + OLDEST + Duration::from_secs(1);
+        facts.surveyed(facts.epoch(), Err("slow".into()), later);
+        let too_old = facts.readiness(&Role::Host, &Limits::default(), later);
+        assert!(matches!(too_old, Err(Unready::Unchecked { .. })), "{too_old:?}");
         facts.connected();
         facts.heard(&BackendState::Running);
         facts.surveyed(facts.epoch(), Err("slow".into()), Instant::now());
@@ -282,7 +298,12 @@ mod tests {
         let mut facts = running(Reading { online: false, ..reading() });
         facts.offline_since = Some(start);
         let at = |facts: &Facts, limits, seconds| {
-            facts.readiness(&Role::Proxy, &limits, start + Duration::from_secs(seconds))
+            let now = start + Duration::from_secs(seconds);
+            let mut facts = facts.clone();
+            if let Survey::Read { at, .. } = &mut facts.survey {
+                *at = now;
+            }
+            facts.readiness(&Role::Proxy, &limits, now)
         };
         assert_eq!(at(&facts, limits, 600), Ok(()));
         assert_eq!(at(&facts, limits, 601), Err(Unready::Stale { minutes: 10 }));

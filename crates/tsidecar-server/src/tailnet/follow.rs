@@ -98,7 +98,7 @@ pub(super) async fn survey(shared: Arc<Shared>) {
         if connected {
             let read = look(&shared).await;
             if let Err(reason) = &read {
-                tracing::debug!(%reason, "tailscaled could not be read");
+                tracing::warn!(%reason, "what tailscaled serves and how it is set could not be read");
                 pause = SHORTEST;
             }
             publish(&shared, epoch, read);

@@ -54,6 +54,19 @@ pub enum Unready {
         /// Our socket.
         socket: PathBuf,
     },
+    /// Connections of strangers lead where somebody else than root can put a link to one of our sockets.
+    #[error(
+        "a TCP forward of `tailscale serve` (port {port}{}) leads to {}, and others than root could make that a link to a socket of tsidecar: move its socket to a folder that is root's alone, forward to a TCP port, or remove it",
+        .service.as_ref().map(|name| format!(" of {name}")).unwrap_or_default(), .path.display()
+    )]
+    LooseForward {
+        /// The port that is forwarded.
+        port: u16,
+        /// The Tailscale Service it belongs to, if any.
+        service: Option<String>,
+        /// Where it leads.
+        path: PathBuf,
+    },
     /// Another application shares our origin.
     #[error(
         "`tailscale serve` mounts {mount} on {host_port}, the origin of this login server: what it answers there acts as the login server; mount it on another port or host"
