@@ -95,9 +95,9 @@ async fn authorize(
     request: Request<Inbound>,
 ) -> Result<(RedirectTarget, AuthorizationCode), Refused> {
     let Origin::Address(address) = caller.origin() else { return Err(Stay::Outside.into()) };
-    let headers = request.headers().clone();
+    let navigation = Navigation::of(request.headers());
     let params = read(request).await?;
-    check_navigation(&headers, &params)?;
+    navigation.check(&params)?;
     let client = snapshot.client(client_id(&params)?.as_str());
     let target = RedirectTarget::prove(&params, client.map(AsRef::as_ref), &snapshot.issuer)?;
     let Some(client) = client else { return Err(DirectError::UnknownClient.into()) };
@@ -168,17 +168,32 @@ async fn read(request: Request<Inbound>) -> Result<Params, Refused> {
     })
 }
 
-/// A browser that names the kind of its request must be navigating; inside a frame only `prompt=none` goes on, since
-/// nothing is shown then (design section 5, attacks A23 and A49). Clients without these headers are no browsers.
-fn check_navigation(headers: &HeaderMap, params: &Params) -> Result<(), Refused> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let names_site = headers.contains_key("sec-fetch-site");
-    if names_site && text("sec-fetch-mode") != Some("navigate") {
-        return Err(Stay::NotNavigation.into());
+/// What a browser says of its request.
+struct Navigation {
+    names_site: bool,
+    navigates: bool,
+    framed: bool,
+}
+
+impl Navigation {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        Self {
+            names_site: headers.contains_key("sec-fetch-site"),
+            navigates: text("sec-fetch-mode") == Some("navigate"),
+            framed: !matches!(text("sec-fetch-dest"), None | Some("document")),
+        }
     }
-    let framed = !matches!(text("sec-fetch-dest"), None | Some("document"));
-    let silent = params.get("prompt") == Some("none");
-    if names_site && framed && !silent { Err(Stay::NotNavigation.into()) } else { Ok(()) }
+
+    /// A browser that names the kind of its request must be navigating; inside a frame only `prompt=none` goes on, since
+    /// nothing is shown then (design section 5, attacks A23 and A49). Clients without these headers are no browsers.
+    fn check(&self, params: &Params) -> Result<(), Refused> {
+        if self.names_site && !self.navigates {
+            return Err(Stay::NotNavigation.into());
+        }
+        let silent = params.get("prompt") == Some("none");
+        if self.names_site && self.framed && !silent { Err(Stay::NotNavigation.into()) } else { Ok(()) }
+    }
 }
 
 fn page(stay: &Stay) -> Answer {

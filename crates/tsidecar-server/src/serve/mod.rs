@@ -228,7 +228,9 @@ async fn admit(stream: &UnixStream, shared: &Shared) -> Result<(), String> {
 /// Runs the handler of one request as a task of its own.
 async fn answer(shared: Arc<Shared>, request: Request<Inbound>) -> Response<Full<Bytes>> {
     let workers = shared.workers.clone();
-    let worked = workers.run(async move { dispatch(&shared, request).await }).await;
+    // Boxed where it is made: the future of a request has kilobytes, and would be copied at each step down into its task.
+    let work = Box::pin(async move { dispatch(&shared, request).await });
+    let worked = workers.run(work).await;
     worked.unwrap_or_else(|failed| match failed {
         NoAnswer::Full | NoAnswer::Late => error::unavailable(1, &failed.to_string()),
         NoAnswer::Panicked(_) => {
