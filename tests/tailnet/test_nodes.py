@@ -113,7 +113,8 @@ def test_a_machine_that_becomes_a_workload(lab, carol, bob, app):
         app.refused(app.authorize(carol, login), login)
 
 
-def test_an_address_that_the_tailnet_does_not_know(lab, kernel_mode, app):
+@pytest.mark.kernel
+def test_an_address_that_the_tailnet_does_not_know(lab, app):
     """A process, or in the weak host model a LAN neighbour, that reaches the tailnet address from elsewhere: Funnel's rights."""
     stranger = lab.local(source="127.0.0.1")
     assert stranger.get("https://idp.tail.test/.well-known/openid-configuration").status == 200
