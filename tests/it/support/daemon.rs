@@ -294,7 +294,7 @@ tailscaled_uid = {uid}
 dir = "{dir}/state"
 [log]
 format = "{format}"
-level = "debug"
+level = "trace"
 [[client]]
 id = "cli"
 name = "Command line"
