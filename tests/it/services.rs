@@ -43,8 +43,14 @@ fn a_grant_keeps_the_destination_of_its_listener() {
 fn a_service_needs_a_tailscaled_that_knows_destinations() {
     let daemon = Setup::default().listen(SERVICE).tailnet(|script| script.capability = 138).unready().start();
     let app = App::public(&daemon);
-    let reply = by_service(&daemon, Request::get(&format!("/authorize?{}", app.query(&[]))));
-    assert!(reply.redirect("code").is_none(), "{}", reply.show());
+    let request = Request::get(&format!("/authorize?{}", app.query(&[])));
+    let mut reply = by_service(&daemon, request.clone());
+    daemon.eventually("the service is refused for the right reason", || {
+        reply = by_service(&daemon, request.clone());
+        reply.text().contains("is too old for Tailscale Services")
+    });
+    assert_eq!((reply.status, reply.redirect("code")), (503, None), "{}", reply.show());
+    assert_eq!(app.authorize(&ALICE, &[]).status, 302, "the host itself needs no such daemon");
 }
 
 /// A37: a proxy has a socket of its own, under its own uid. Nobody else gets in there, not even tailscaled.
