@@ -209,7 +209,7 @@ fn capabilities(map: &CapMap) -> Vec<(String, Vec<serde_json::Value>)> {
         .collect()
 }
 
-/// Compared as values: whether serde_json keeps the order of members depends on what else is built.
+/// Compared as values: whether `serde_json` keeps the order of members depends on what else is built.
 fn value(raw: &str) -> serde_json::Value {
     serde_json::from_str(raw).unwrap()
 }

@@ -88,10 +88,9 @@ impl ServeError {
     pub const fn exit(&self) -> Exit {
         match self {
             // These may pass, so systemd tries again.
-            Self::Place(PlaceError::Io { .. } | PlaceError::InUse(_)) => Exit::Failed,
+            Self::Io { .. } | Self::Place(PlaceError::Io { .. } | PlaceError::InUse(_)) => Exit::Failed,
             Self::Config(_) | Self::Place(_) | Self::Snapshot(_) => Exit::Config,
             Self::State(_) | Self::Open(_) | Self::Store(_) => Exit::State,
-            Self::Io { .. } => Exit::Failed,
         }
     }
 }
