@@ -161,6 +161,11 @@ pub enum ClientError {
     /// The id is no client id.
     #[error("id {0}")]
     Id(#[from] IdError),
+    /// HTTP Basic reads these in two ways, depending on whether a client encodes what it sends (RFC 6749 §2.3.1).
+    #[error(
+        "id has a '+' or '%', which clients spell in two ways in HTTP Basic; use letters, digits, '-', '_' and '.'"
+    )]
+    Ambiguous,
     /// `tag:…` is kept for workloads.
     #[error("id starts with \"tag:\", which is kept for tagged nodes")]
     TagId,
@@ -227,6 +232,9 @@ impl Client {
         let id = ClientId::parse(&spec.id)?;
         if spec.id.starts_with("tag:") {
             return Err(ClientError::TagId);
+        }
+        if spec.id.contains(['+', '%']) {
+            return Err(ClientError::Ambiguous);
         }
         let length = spec.name.chars().count();
         if !(1..=100).contains(&length) || spec.name.chars().any(char::is_control) {
@@ -404,6 +412,7 @@ pub(crate) mod tests {
         assert_eq!(error(|_| ()), None);
         assert_eq!(error(|s| s.id = "userid:5".into()), Some(ClientError::Id(IdError::Reserved)));
         assert_eq!(error(|s| s.id = "tag:ci".into()), Some(ClientError::TagId));
+        assert_eq!(error(|s| s.id = "team+grafana".into()), Some(ClientError::Ambiguous));
         assert_eq!(error(|s| s.name = "a\u{1b}[31m".into()), Some(ClientError::Name));
         assert_eq!(error(|s| s.name.clear()), Some(ClientError::Name));
         assert_eq!(error(|s| s.public = true), Some(ClientError::Credentials));

@@ -18,7 +18,8 @@
 //! What we do not grant is dropped, and the answer says what was granted (RFC 6749 §3.3).
 //!
 //! # A refresh that asks for more is `invalid_scope`
-//! Silently answering with the old scope makes clients loop on `insufficient_scope`.
+//! What nobody here knows is dropped as at authorization, since clients repeat what they asked for then. For the rest:
+//! silently answering with the old scope makes clients loop on `insufficient_scope`.
 //!
 //! # One resource per token
 //! A token for two resources lets each of them act at the other with the scopes of both (RFC 8707 §3).

@@ -49,6 +49,11 @@ secret_text! {
 }
 
 secret_text! {
+    /// A PKCE code verifier as it travels (RFC 7636 §4.5), unchecked.
+    VerifierText
+}
+
+secret_text! {
     /// A client secret as it is presented (RFC 6749 §2.3.1).
     ClientSecret
 }

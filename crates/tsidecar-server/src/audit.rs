@@ -6,7 +6,7 @@ use tsidecar_oauth::authorize::RedirectReason;
 use tsidecar_oauth::client::Client;
 use tsidecar_oauth::client_auth::ClientAuthError;
 use tsidecar_oauth::grant::Grant;
-use tsidecar_oauth::id::ClientId;
+use tsidecar_oauth::id::{ClientId, GrantId, Subject};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::seal::SealedCode;
@@ -101,26 +101,41 @@ pub fn client_refused(caller: &Caller, id: &ClientId, error: ClientAuthError) {
     );
 }
 
-/// A code or refresh token was refused.
-pub fn token_refused(caller: &Caller, client: &Client, error: TokenError) {
-    if error.is_alarming() {
-        tracing::warn!(
-            target: TARGET,
-            event = "token_refused",
-            client.id = %client.id(),
-            peer.addr = %caller.origin(),
-            error.reason = %error,
-            "a code or token may have leaked"
-        );
-    } else {
-        tracing::info!(
-            target: TARGET,
-            event = "token_refused",
-            client.id = %client.id(),
-            peer.addr = %caller.origin(),
-            error.reason = %error,
-            "a token request was refused"
-        );
+/// A code or refresh token was refused; `shown` names the grant that it belongs to, where it could be read.
+pub fn token_refused(
+    caller: &Caller,
+    client: &Client,
+    shown: Option<(GrantId, &Subject)>,
+    error: TokenError,
+) {
+    let grant = shown.map(|(grant, _)| tracing::field::display(grant));
+    let subject = shown.map(|(_, subject)| tracing::field::display(subject));
+    macro_rules! record {
+        ($level:ident, $alert:expr, $message:literal) => {
+            tracing::$level!(
+                target: TARGET,
+                event = "token_refused",
+                alert = $alert,
+                client.id = %client.id(),
+                peer.addr = %caller.origin(),
+                listener = %caller.listener(),
+                grant.id = grant,
+                subject,
+                error.reason = %error,
+                $message
+            )
+        };
+    }
+    match error {
+        TokenError::RefreshAhead => {
+            record!(error, true, "the state folder was rolled back: a token is newer than it");
+        }
+        _ if error.is_alarming() => {
+            record!(warn, true, "a code or token may have leaked");
+        }
+        _ => {
+            record!(info, false, "a token request was refused");
+        }
     }
 }
 

@@ -133,6 +133,15 @@ fn not_ready(route: Route, unready: &Unready) -> Answer {
     answer
 }
 
+/// What a person or a script gets in place of the answer of a path whose handler gave none.
+pub(crate) fn in_place_of(path: &str, answer: Answer, reason: &str) -> Answer {
+    match Route::of(path) {
+        Some(route) if route.is_page() => unavailable_page(reason),
+        Some(_) => with_cors(answer),
+        None => answer,
+    }
+}
+
 /// Seconds after which to try again while we are not ready.
 const NOT_READY_RETRY: u32 = 5;
 

@@ -1,8 +1,9 @@
 //! Deletes what nothing refers to any more, and keeps the number of live grants within bounds: hourly, on a thread of its
 //! own with low priority.
 //!
-//! The sweep only reads and proposes. Every deletion and revocation goes through the committer, which judges the current
-//! record again, so a grant that was used a moment ago is never lost to a stale look at it.
+//! The sweep only reads and proposes. Every deletion and revocation goes through the committer. A deletion is judged again
+//! on the current record, so a grant that was used a moment ago is not forgotten. A revocation for the cap on live grants is
+//! not: of a user's seventeenth-newest grant, one that is refreshed in the very moment of the sweep is revoked all the same.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::TokenError;
 use super::code::chosen;
-use crate::claims::{AccessTokenClaims, Envelope, IdTokenClaims, IdentityClaims};
+use crate::claims::{AccessTokenClaims, Envelope, IdTokenClaims, IdentityClaims, SCOPES};
 use crate::client::Client;
 use crate::fresh::{FreshId, FreshNonce};
 use crate::grant::{Generation, Grant};
@@ -13,7 +13,7 @@ use crate::identity::Identity;
 use crate::jose::{JoseError, SigningKeys, TokenType, access_token_hash};
 use crate::policy::{ClaimsAt, Policy};
 use crate::resource::{Resource, Resources};
-use crate::scope::Scope;
+use crate::scope::{Scope, ScopeToken};
 use crate::seal::{RefreshToken, SealError, SealedAccess, SealingKeys};
 use crate::secret::TokenText;
 use crate::time::{Lifetime, UnixTime};
@@ -135,7 +135,7 @@ impl Answer<'_> {
             if self.scope.contains("openid") { Some(self.id_token(keys, &access_token)?) } else { None };
         let refresh = self.refresh.map(|generation| RefreshToken::new(self.grant.id(), generation));
         let refresh_token = refresh.map(|token| keys.sealing.write_refresh(token)).transpose()?;
-        let scope = self.scope.to_string();
+        let scope = self.said_scope().to_string();
         Ok(TokenResponse {
             access_token,
             expires_in: self.access_life().as_secs(),
@@ -149,6 +149,15 @@ impl Answer<'_> {
     fn access_life(&self) -> Lifetime {
         let of_resource = self.resource.and_then(|resource| resource.access_token);
         of_resource.unwrap_or(self.client.lives().access_token)
+    }
+
+    /// What the answer calls its scope: OpenID Connect's part, and of the rest what the access token carries (RFC 6749
+    /// §5.1). With several resources granted, the scopes of the others are not this token's.
+    fn said_scope(&self) -> Scope {
+        let Some(resource) = self.resource else { return self.scope.clone() };
+        let of_identity =
+            |token: &ScopeToken| SCOPES.contains(&token.as_str()) || token.as_str() == "offline_access";
+        self.scope.filter(|token| of_identity(token) || resource.knows(token))
     }
 
     fn envelope<'a>(&'a self, issuer: &'a Issuer) -> Envelope<'a> {
@@ -275,8 +284,9 @@ mod tests {
     #[test]
     fn an_access_token_for_a_resource() {
         let resources = resources();
-        let (body, _) = sign("openid read", resources.iter().next(), es256());
+        let (body, _) = sign("openid read admin", resources.iter().next(), es256());
         let token = body["access_token"].as_str().unwrap();
+        assert_eq!(body["scope"], "openid read", "nothing of another resource");
         assert_eq!(part(token, 0)["typ"], "at+jwt");
         assert_eq!(
             part(token, 1),

@@ -11,6 +11,7 @@ use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::resource::{Resource, Resources};
 use crate::seal::{RedirectDigest, SealedCode};
+use crate::secret::VerifierText;
 use crate::time::UnixTime;
 use crate::uri::ResourceIndicator;
 
@@ -70,7 +71,7 @@ impl Redemption {
         if RedirectDigest::of(presented) != code.redirect_uri {
             return Err(TokenError::WrongRedirect);
         }
-        check_verifier(code.challenge.as_ref(), request.verifier.as_deref())?;
+        check_verifier(code.challenge.as_ref(), request.verifier.as_ref().map(VerifierText::expose))?;
         let granted = code.resources.iter().map(|digest| resources.find_digest(*digest, client));
         let granted: Vec<_> = granted.collect::<Result<_, _>>().map_err(|_| TokenError::Resource)?;
         chosen(request.resources.iter().map(String::as_str), granted.iter().map(|resource| &resource.uri))?;
@@ -180,7 +181,7 @@ mod tests {
         CodeRequest {
             code: AuthorizationCode::new("c".into()),
             redirect_uri: Some("https://grafana.test/cb".into()),
-            verifier: Some(VERIFIER.into()),
+            verifier: Some(VerifierText::new(VERIFIER.into())),
             resources: Vec::new(),
         }
     }

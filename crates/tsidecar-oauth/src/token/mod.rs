@@ -14,7 +14,7 @@ use crate::policy::Denied;
 use crate::resource::UnknownResource;
 use crate::scope::Scope;
 use crate::seal::SealError;
-use crate::secret::{AuthorizationCode, TokenText};
+use crate::secret::{AuthorizationCode, TokenText, VerifierText};
 
 /// A token request, with the parameters of its grant and no others.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct CodeRequest {
     /// `redirect_uri`.
     pub redirect_uri: Option<String>,
     /// `code_verifier`, unchecked.
-    pub verifier: Option<String>,
+    pub verifier: Option<VerifierText>,
     /// `resource`, as presented.
     pub resources: Vec<String>,
 }
@@ -61,7 +61,7 @@ impl TokenRequest {
             "authorization_code" => Ok(Self::AuthorizationCode(CodeRequest {
                 code: AuthorizationCode::new(required("code")?),
                 redirect_uri: params.get("redirect_uri").map(str::to_owned),
-                verifier: params.get("code_verifier").map(str::to_owned),
+                verifier: params.get("code_verifier").map(|text| VerifierText::new(text.to_owned())),
                 resources,
             })),
             "refresh_token" => Ok(Self::RefreshToken(RefreshRequest {

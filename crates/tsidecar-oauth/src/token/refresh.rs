@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 
 use super::{RefreshRequest, TokenError};
+use crate::claims::SCOPES;
 use crate::client::Client;
 use crate::client_auth::AuthenticatedClient;
 use crate::grant::{Generation, Grant, Place};
 use crate::id::Listener;
 use crate::identity::Identity;
 use crate::policy::Policy;
-use crate::scope::Scope;
+use crate::resource::Resources;
+use crate::scope::{Scope, ScopeToken};
 use crate::settle::Rotated;
 use crate::time::UnixTime;
 
@@ -29,6 +31,7 @@ impl<'a> Refresh<'a> {
         grant: &'a Grant,
         request: &RefreshRequest,
         client: &AuthenticatedClient,
+        resources: &Resources,
         now: UnixTime,
     ) -> Result<Self, TokenError> {
         let facts = grant.facts();
@@ -48,9 +51,8 @@ impl<'a> Refresh<'a> {
             return Err(TokenError::GrantExpired);
         }
         let scope = match &request.scope {
-            Some(narrower) if !narrower.is_subset_of(&facts.scope) => return Err(TokenError::ScopeTooWide),
-            Some(narrower) if !narrower.is_empty() => narrower.clone(),
-            Some(_) | None => facts.scope.clone(),
+            Some(asked) => narrowed(asked, &facts.scope, resources)?,
+            None => facts.scope.clone(),
         };
         super::code::chosen(request.resources.iter().map(String::as_str), facts.resources.iter())?;
         Ok(Self { grant, scope })
@@ -91,6 +93,20 @@ impl<'a> Refresh<'a> {
     }
 }
 
+/// The part of the granted scope that a refresh asks for. What nobody here knows was dropped at authorization, and clients
+/// that repeat what they asked for then must not fail now; what is known but was not granted is (RFC 6749 §6).
+fn narrowed(asked: &Scope, granted: &Scope, resources: &Resources) -> Result<Scope, TokenError> {
+    let known = |token: &ScopeToken| {
+        SCOPES.contains(&token.as_str())
+            || token.as_str() == "offline_access"
+            || granted.contains(token.as_str())
+            || resources.iter().any(|resource| resource.knows(token))
+    };
+    let narrower = asked.filter(known);
+    let fits = !narrower.is_empty() && narrower.is_subset_of(granted);
+    if fits { Ok(narrower) } else { Err(TokenError::ScopeTooWide) }
+}
+
 /// The generation of the refresh token to answer with, once the change is durable.
 ///
 /// # Errors
@@ -109,6 +125,7 @@ pub const fn successor(rotated: Rotated) -> Result<Generation, TokenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authorize::tests::resources;
     use crate::client::tests::{confidential, public};
     use crate::client::{AuthMethod, ClientSpec};
     use crate::client_auth::tests::authenticated;
@@ -130,7 +147,8 @@ mod tests {
         spec: ClientSpec,
         now: u64,
     ) -> Result<Scope, TokenError> {
-        Refresh::check(grant, request, &authenticated(spec), at(now)).map(|refresh| refresh.scope)
+        Refresh::check(grant, request, &authenticated(spec), &resources(), at(now))
+            .map(|refresh| refresh.scope)
     }
 
     fn with(change: impl FnOnce(&mut GrantFacts)) -> Grant {
@@ -164,6 +182,17 @@ mod tests {
         let ask = |scope: &str| RefreshRequest { scope: Some(Scope::parse(scope)), ..request() };
         assert_eq!(check(&wide, &ask("email"), public(), 1_100).unwrap().to_string(), "email");
         assert_eq!(check(&wide, &ask("email write"), public(), 1_100), Err(TokenError::ScopeTooWide));
+        let repeated = check(&wide, &ask("openid email roles read"), public(), 1_100);
+        assert_eq!(
+            repeated.unwrap().to_string(),
+            "openid email read",
+            "what nobody knows is dropped, as at authorization"
+        );
+        assert_eq!(
+            check(&wide, &ask("\"admin\""), public(), 1_100),
+            Err(TokenError::ScopeTooWide),
+            "no scope at all"
+        );
         let of = |uri: &str| RefreshRequest { resources: vec![uri.into()], ..request() };
         assert!(check(&wide, &of("https://mcp.test/mcp"), public(), 1_100).is_ok());
         assert_eq!(check(&wide, &of("https://other.test"), public(), 1_100), Err(TokenError::Resource));
@@ -176,7 +205,7 @@ mod tests {
         let device = |name: &str| Place::Device(DeviceId::parse(name).unwrap());
         let at_place = |grant: &Grant, place: Option<Place>| {
             let client = authenticated(public());
-            let refresh = Refresh::check(grant, &request(), &client, at(1_100)).unwrap();
+            let refresh = Refresh::check(grant, &request(), &client, &resources(), at(1_100)).unwrap();
             refresh.at(place.as_ref()).map(|_| ())
         };
         assert_eq!(at_place(&grant(), Some(device("nALICE"))), Ok(()));
@@ -199,7 +228,7 @@ mod tests {
         let admit = |identity: &Identity, spec: ClientSpec| {
             let client = authenticated(spec);
             let grant = grant();
-            let refresh = Refresh::check(&grant, &request(), &client, at(1_100)).unwrap();
+            let refresh = Refresh::check(&grant, &request(), &client, &resources(), at(1_100)).unwrap();
             refresh.admit(client.client(), identity, &Policy::default()).err()
         };
         assert_eq!(admit(&alice(), public()), None);

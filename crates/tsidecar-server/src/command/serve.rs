@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tsidecar_localapi::{BackendState, Client, Status};
-use tsidecar_oauth::uri::Issuer;
+use tsidecar_oauth::{time::Lifetime, uri::Issuer};
 
 use crate::{
     app::App,
@@ -73,6 +73,11 @@ pub enum ServeError {
     /// A socket.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The clock went back while the daemon ran.
+    #[error(
+        "the clock went back by more than an hour: the daemon ends, so that its next start declares the codes of the lost time dead"
+    )]
+    ClockWentBack,
     /// The system refuses something.
     #[error("{doing}: {source}")]
     Io {
@@ -88,7 +93,9 @@ impl ServeError {
     pub const fn exit(&self) -> Exit {
         match self {
             // These may pass, so systemd tries again.
-            Self::Io { .. } | Self::Place(PlaceError::Io { .. } | PlaceError::InUse(_)) => Exit::Failed,
+            Self::ClockWentBack
+            | Self::Io { .. }
+            | Self::Place(PlaceError::Io { .. } | PlaceError::InUse(_)) => Exit::Failed,
             Self::Config(_) | Self::Place(_) | Self::Snapshot(_) => Exit::Config,
             Self::State(_) | Self::Open(_) | Self::Store(_) => Exit::State,
         }
@@ -306,11 +313,34 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
         tokio::spawn(report_rename(client, Arc::clone(&app))),
         tokio::spawn(stopping(stop.clone(), sweep)),
     ];
+    let watched = tokio::spawn(watch_clock(app.clock.clone(), stop.clone()));
     let served = serve::serve(app, gate, sockets, stop).await;
     helpers.iter().for_each(tokio::task::JoinHandle::abort);
     tracing::info!("stopped");
+    if watched.is_finished() && watched.await.unwrap_or(false) {
+        return Err(ServeError::ClockWentBack);
+    }
     served.map_err(failed("serve a socket"))
 }
+
+/// Stops the daemon when the clock is more than an hour behind what it was (design section 7): a start begins a new code key
+/// then, and systemd starts it again. `false` when the stop came first.
+async fn watch_clock(clock: Clock, stop: CancellationToken) -> bool {
+    let mut highest = clock.now();
+    loop {
+        tokio::select! { () = stop.cancelled() => return false, () = sleep(CLOCK) => () }
+        let now = clock.now();
+        if now.after(Lifetime::from_minutes(60)) < highest {
+            tracing::error!(alert = true, %highest, %now, "the clock went back by more than an hour");
+            stop.cancel();
+            return true;
+        }
+        highest = highest.max(now);
+    }
+}
+
+/// How often the clock is compared with what it was.
+const CLOCK: Duration = Duration::from_secs(10);
 
 /// Says that the stop has begun, and ends the sweep before the store is closed.
 async fn stopping(stop: CancellationToken, sweep: Sweep) {

@@ -207,7 +207,7 @@ fn access(raw: raw::Allow) -> Access {
 /// The key at which an error of the core points.
 const fn key_of(error: &ClientError) -> &'static str {
     match error {
-        ClientError::Id(_) | ClientError::TagId => "id",
+        ClientError::Id(_) | ClientError::Ambiguous | ClientError::TagId => "id",
         ClientError::Name => "name",
         ClientError::Credentials => "public",
         ClientError::TooManySecrets => "secret_file",
@@ -235,7 +235,8 @@ fn in_keys(error: &ClientError) -> String {
             "does not fit: a public client has \"none\", one with a secret \"client_secret_basic\" or \"client_secret_post\""
                 .to_owned()
         }
-        ClientError::RedirectCount
+        ClientError::Ambiguous
+        | ClientError::RedirectCount
         | ClientError::Credentials
         | ClientError::TooManySecrets
         | ClientError::PublicPkce => error.to_string(),

@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode};
 use tsidecar_oauth::client_auth::{AuthenticatedClient, PresentedCredentials};
 use tsidecar_oauth::grant::{Generation, Grant, Place};
-use tsidecar_oauth::id::Listener;
+use tsidecar_oauth::id::{GrantId, Listener, Subject};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::resource::Resource;
 use tsidecar_oauth::scope::Scope;
@@ -114,8 +114,9 @@ impl<'a> Asked<'a> {
             Ok(redemption) => redemption,
             Err(CodeRefusal::Refused(error)) => return Err(self.refuse(error)),
             Err(CodeRefusal::Burn(draft)) => {
+                let (id, subject) = (draft.id(), draft.facts().subject.clone());
                 self.queued(intent, self.app.store.burn(*draft, self.now)).await?;
-                return Err(self.refuse(TokenError::WrongClient));
+                return Err(self.refuse_of(Some((id, &subject)), TokenError::WrongClient));
             }
         };
         let (address, listener) = redemption.sighting();
@@ -128,7 +129,11 @@ impl<'a> Asked<'a> {
         let resource = resource.map_err(|error| self.refuse(error))?;
         match self.queued(intent, self.app.store.redeem(grant.clone(), self.now)).await? {
             Redeemed::New => (),
-            Redeemed::Replayed => return Err(self.refuse(TokenError::CodeReplayed)),
+            Redeemed::Replayed => {
+                return Err(
+                    self.refuse_of(Some((grant.id(), &grant.facts().subject)), TokenError::CodeReplayed)
+                );
+            }
         }
         let refresh = grant.facts().idle.map(|_| grant.state().generation);
         let (scope, nonce) = (grant.facts().scope.clone(), redemption.code().nonce.clone());
@@ -140,20 +145,21 @@ impl<'a> Asked<'a> {
         let token = token.map_err(|error| self.refuse(error))?;
         let grant = self.app.store.grant(token.grant())?.ok_or(TokenError::GrantUnknown);
         let grant = grant.map_err(|error| self.refuse(error))?;
-        let refresh =
-            Refresh::check(&grant, request, &self.client, self.now).map_err(|error| self.refuse(error))?;
+        let refuse = |error| self.refuse_of(Some((grant.id(), &grant.facts().subject)), error);
+        let refresh = Refresh::check(&grant, request, &self.client, &self.snapshot.resources, self.now)
+            .map_err(refuse)?;
         let place = if refresh.needs_place() { Some(self.place().await?) } else { None };
-        let refresh = refresh.at(place.as_ref()).map_err(|error| self.refuse(error))?;
+        let refresh = refresh.at(place.as_ref()).map_err(refuse)?;
         let (address, listener) = refresh.sighting();
         let identity = self.identify(address, listener).await?;
         let scope = refresh.admit(self.client.client(), &identity, &self.snapshot.policy);
-        let scope = scope.map_err(|error| self.refuse(error))?;
+        let scope = scope.map_err(refuse)?;
         let resource =
             resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
-        let resource = resource.map_err(|error| self.refuse(error))?;
+        let resource = resource.map_err(refuse)?;
         let rotated = self.app.store.rotate(grant.id(), token.generation(), self.now);
         let rotated = self.queued(intent, rotated).await?;
-        let generation = successor(rotated).map_err(|error| self.refuse(error))?;
+        let generation = successor(rotated).map_err(refuse)?;
         Ok(Granted { grant, scope, resource, identity, nonce: None, refresh: Some(generation) })
     }
 
@@ -174,13 +180,11 @@ impl<'a> Asked<'a> {
     /// Where the request comes from: it binds the refresh tokens of public clients. A web page has no authority of its
     /// person (design section 4), so its tokens and those of applications on the same device do not work for each other.
     async fn place(&self) -> Result<Place, Failure> {
-        let sighting = self.app.tailnet.identify_caller(self.caller).await?;
-        let device = match sighting {
-            Sighting::Person(identity) => identity.device.id.clone(),
-            Sighting::Workload(workload) => workload.device.id.clone(),
-            Sighting::Refused(_) | Sighting::Unknown => return Ok(Place::Outside),
-        };
-        Ok(if self.caller.is_from_web_page() { Place::Page(device) } else { Place::Device(device) })
+        Ok(match self.app.tailnet.device_of(self.caller).await? {
+            None => Place::Outside,
+            Some(device) if self.caller.is_from_web_page() => Place::Page(device),
+            Some(device) => Place::Device(device),
+        })
     }
 
     /// Waits for a change that is queued by now: the batch need not wait for this request any longer.
@@ -190,7 +194,12 @@ impl<'a> Asked<'a> {
     }
 
     fn refuse(&self, error: TokenError) -> Failure {
-        audit::token_refused(self.caller, self.client.client(), error);
+        self.refuse_of(None, error)
+    }
+
+    /// Refuses, and names the grant whose code or token was shown.
+    fn refuse_of(&self, shown: Option<(GrantId, &Subject)>, error: TokenError) -> Failure {
+        audit::token_refused(self.caller, self.client.client(), shown, error);
         error.into()
     }
 
@@ -212,8 +221,9 @@ impl<'a> Asked<'a> {
             signing: &self.snapshot.signing,
             sealing: &self.snapshot.sealing,
         };
-        let response = answer.sign(keys, Fresh { nonce: entropy::nonce(), id: entropy::id() })?;
+        // The change is durable, so it is recorded before anything else can fail.
         audit::token_issued(self.client.client(), &granted.grant, &granted.scope);
+        let response = answer.sign(keys, Fresh { nonce: entropy::nonce(), id: entropy::id() })?;
         Ok(response.to_json()?)
     }
 }

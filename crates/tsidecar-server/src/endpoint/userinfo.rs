@@ -79,6 +79,9 @@ async fn userinfo(app: &App, snapshot: &Snapshot, request: Request<Inbound>) -> 
 async fn read(request: Request<Inbound>) -> Result<TokenText, Refused> {
     let (parts, body) = request.into_parts();
     let header = authorization(&parts.headers)?;
+    if parts.method == Method::POST {
+        body::check_query(parts.uri.query())?;
+    }
     let has_form = parts.method == Method::POST && parts.headers.contains_key(header::CONTENT_TYPE);
     let params =
         if has_form { Some(body::form(&parts.headers, parts.uri.query(), body).await?) } else { None };

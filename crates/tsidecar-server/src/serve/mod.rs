@@ -228,17 +228,22 @@ async fn admit(stream: &UnixStream, shared: &Shared) -> Result<(), String> {
 /// Runs the handler of one request as a task of its own.
 async fn answer(shared: Arc<Shared>, request: Request<Inbound>) -> Response<Full<Bytes>> {
     let workers = shared.workers.clone();
+    let path = request.uri().path().to_owned();
     // Boxed where it is made: the future of a request has kilobytes, and would be copied at each step down into its task.
     let work = Box::pin(async move { dispatch(&shared, request).await });
     let worked = workers.run(work).await;
-    worked.unwrap_or_else(|failed| match failed {
+    worked.unwrap_or_else(|failed| router::in_place_of(&path, no_answer(&failed), &failed.to_string()))
+}
+
+fn no_answer(failed: &NoAnswer) -> Response<Full<Bytes>> {
+    match failed {
         NoAnswer::Full | NoAnswer::Late => error::unavailable(1, &failed.to_string()),
         NoAnswer::Panicked(_) => {
             tracing::error!(error = %failed, "a handler panicked; please report this");
             let text = "an error on our side; the log has more";
             error::oauth(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::ServerError, text)
         }
-    })
+    }
 }
 
 async fn dispatch(shared: &Shared, request: Request<Inbound>) -> Response<Full<Bytes>> {

@@ -21,7 +21,10 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 use tsidecar_localapi::{CacheLimits, Client, Destination, ServiceName, StableNodeId, WhoIs, WhoisCache};
-use tsidecar_oauth::{id::Listener, rule::RuleError};
+use tsidecar_oauth::{
+    id::{DeviceId, Listener},
+    rule::RuleError,
+};
 
 use self::facts::{Facts, Limits};
 pub use self::{exposure::Boundary, unready::Unready};
@@ -154,6 +157,16 @@ impl Tailnet {
             Some((whois, this_node)) => Ok(self.shared.judge(address, caller.listener(), whois, this_node)),
             None => Ok(Sighting::Unknown),
         }
+    }
+
+    /// Names the device that sent a request, whoever may sign in on it; `None` through Funnel and for an unknown address.
+    ///
+    /// # Errors
+    /// [`Unready`] when tailscaled cannot tell.
+    pub async fn device_of(&self, caller: &Caller) -> Result<Option<DeviceId>, Unready> {
+        let Origin::Address(address) = caller.origin() else { return Ok(None) };
+        let answer = self.ask(address, caller.listener()).await?;
+        Ok(answer.and_then(|(whois, _)| DeviceId::parse(whois.node.stable_id.as_str()).ok()))
     }
 
     /// Whether requests on a socket of this role may be answered now; a stop does not change it.

@@ -18,7 +18,7 @@ pub const LARGEST: usize = 64 * 1024;
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// OAuth parameters that have no place in the query of a POST (design section 7): two parsers must not disagree.
-const NOT_IN_QUERY: [&str; 22] = [
+const NOT_IN_QUERY: &[&str] = &[
     "client_id",
     "client_secret",
     "client_assertion",
@@ -41,6 +41,15 @@ const NOT_IN_QUERY: [&str; 22] = [
     "max_age",
     "request",
     "request_uri",
+    "response_mode",
+    "registration",
+    "id_token_hint",
+    "login_hint",
+    "acr_values",
+    "claims",
+    "display",
+    "ui_locales",
+    "claims_locales",
 ];
 
 /// Reads an `application/x-www-form-urlencoded` body.
@@ -53,15 +62,24 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if query.is_some_and(|query| {
-        Params::parse(query.as_bytes()).map_or(true, |params| params.names_any(&NOT_IN_QUERY))
-    }) {
-        return Err(Failure::invalid_request("parameters belong into the body of a POST, not into the URL"));
-    }
+    check_query(query)?;
     if !is_form(headers) {
         return Err(Failure::invalid_request("the Content-Type must be application/x-www-form-urlencoded"));
     }
     Ok(Params::parse(&read(body).await?)?)
+}
+
+/// Refuses the query of a POST that has OAuth parameters, or cannot be read.
+///
+/// # Errors
+/// [`Failure`] with `invalid_request`.
+pub fn check_query(query: Option<&str>) -> Result<(), Failure> {
+    let has_any =
+        |query: &str| Params::parse(query.as_bytes()).map_or(true, |params| params.names_any(NOT_IN_QUERY));
+    if query.is_some_and(has_any) {
+        return Err(Failure::invalid_request("parameters belong into the body of a POST, not into the URL"));
+    }
+    Ok(())
 }
 
 /// Reads a body of at most [`LARGEST`] bytes within [`DEADLINE`].
