@@ -1,9 +1,10 @@
 //! `SIGHUP`: clients, policy and resources from the files, all of them or none.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tsidecar_oauth::id::ClientId;
-use tsidecar_oauth::time::UnixTime;
+use tsidecar_oauth::time::{Lifetime, UnixTime};
 
 use crate::app::App;
 use crate::config::{Config, ConfigError};
@@ -94,6 +95,7 @@ async fn take_over(
     let next = current.next(config, &store.clients()?)?;
     let ended: Vec<ClientId> = ended(current, &next).cloned().collect();
     if ended.is_empty() {
+        remember(config, store, now).await?;
         return Ok((next, ended));
     }
     let stored = store.clients()?;
@@ -101,7 +103,38 @@ async fn take_over(
         let spec = stored.iter().find(|record| record.id == *id).and_then(|record| record.spec.clone());
         store.put_client(StoredClient { id: id.clone(), spec, not_before: now, changed_at: now }).await?;
     }
+    remember(config, store, now).await?;
     Ok((current.next(config, &store.clients()?)?, ended))
+}
+
+/// Remembers in the store which clients stand in files, and ends those that stood there and do so no more: also at a start, for
+/// what left the files while the daemon was stopped.
+///
+/// The record of such a client has no `spec`. While the client stands in a file, the record was changed after its
+/// `not_before`; once it left, that is its last change.
+///
+/// # Errors
+/// Those of the store; what was written until then stands.
+pub async fn remember(config: &Config, store: &dyn Store, now: UnixTime) -> Result<(), StoreError> {
+    let stored = store.clients()?;
+    let live: BTreeSet<&str> =
+        config.clients.iter().filter(|(spec, _)| !spec.disabled).map(|(spec, _)| spec.id.as_str()).collect();
+    let stood_there = |record: &&StoredClient| record.spec.is_none() && record.changed_at > record.not_before;
+    for record in stored.iter().filter(stood_there).filter(|record| !live.contains(record.id.as_str())) {
+        tracing::info!(client.id = %record.id, "a client left the files; what was issued to it is void");
+        let ended = StoredClient { not_before: now, changed_at: now, ..record.clone() };
+        store.put_client(ended).await?;
+    }
+    for id in live.into_iter().filter_map(|id| ClientId::parse(id).ok()) {
+        let known = stored.iter().find(|record| record.id == id);
+        if known.is_some_and(|record| record.spec.is_some() || stood_there(&record)) {
+            continue;
+        }
+        let not_before = known.map_or(UnixTime::default(), |record| record.not_before);
+        let changed_at = now.max(not_before.after(Lifetime::from_secs(1)));
+        store.put_client(StoredClient { id, spec: None, not_before, changed_at }).await?;
+    }
+    Ok(())
 }
 
 fn ended<'a>(current: &'a Snapshot, next: &'a Snapshot) -> impl Iterator<Item = &'a ClientId> {
@@ -155,6 +188,28 @@ mod tests {
         assert!(ended.is_empty());
         let not_before = |id| third.client(id).unwrap().not_before();
         assert_eq!((not_before("a"), not_before("b"), not_before("c")), (at(0), at(700), at(700)));
+    }
+
+    /// A client that leaves the files while the daemon is stopped, and comes back later, does not bring its grants back.
+    #[tokio::test]
+    async fn what_left_the_files_before_a_start_is_ended_for_good() {
+        let store = MemoryStore::new();
+        store.put_client(stored("stays", Some(spec("stays", "S")), 0)).await.unwrap();
+        let (both, one) = (config(vec![spec("a", "A"), spec("b", "B")]), config(vec![spec("a", "A")]));
+        let start = async |files: &Arc<Config>, seconds| {
+            remember(files, &store, at(seconds)).await.unwrap();
+            Snapshot::build(files, pins(), ring(), &store.clients().unwrap()).unwrap()
+        };
+        let not_before = |snapshot: &Snapshot, id| snapshot.client(id).map(|client| client.not_before());
+        let first = start(&both, 100).await;
+        assert_eq!((not_before(&first, "a"), not_before(&first, "b")), (Some(at(0)), Some(at(0))));
+        assert_eq!(not_before(&start(&one, 200).await, "b"), None);
+        let third = start(&both, 300).await;
+        assert_eq!((not_before(&third, "a"), not_before(&third, "b")), (Some(at(0)), Some(at(200))));
+        let disabled = config(vec![spec("a", "A"), ClientSpec { disabled: true, ..spec("b", "B") }]);
+        start(&disabled, 400).await;
+        let last = start(&both, 500).await;
+        assert_eq!((not_before(&last, "b"), not_before(&last, "stays")), (Some(at(400)), Some(at(0))));
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ use crate::{
     limiter::Limiter,
     log, notify,
     peer::{Bound, Gate, PlaceError, Plan},
-    reload::reload,
+    reload::{reload, remember},
     serve,
     snapshot::{Snapshot, SnapshotError},
     state::{Pins, StateError, StateFolder, issuer_of},
@@ -253,6 +253,7 @@ async fn open(
     let (folder, pins, keys, store) = opened?;
     let snapshot = async {
         let epoch = store.begin_clock(now).await?;
+        remember(&config, &*store, now).await?;
         let stored = store.clients()?;
         Ok::<_, ServeError>(Snapshot::build(&config, pins, keys.ring(&issuer, epoch), &stored)?)
     };
