@@ -106,8 +106,10 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
     if let Err(retry_after) = app.limiter.check(caller.origin()) {
         return too_many(route, retry_after);
     }
-    // Wherever the name is of use to the request or not: it shows that somebody other than serve speaks to us.
-    if caller.claimed_login().is_some()
+    // Also where the name is of no use to the request: it shows that somebody other than serve speaks to us. The authorization
+    // endpoint asks by itself.
+    if route != Route::Authorize
+        && caller.claimed_login().is_some()
         && app.tailnet.identify_caller(&caller).await.is_err_and(|error| error == Unidentified::Contradiction)
     {
         audit::contradicted(&caller);
