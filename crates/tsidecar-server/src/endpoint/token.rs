@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::{self, HeaderMap};
+use hyper::header;
 use hyper::{Request, StatusCode};
 use tsidecar_oauth::client_auth::{AuthenticatedClient, PresentedCredentials};
 use tsidecar_oauth::grant::{Generation, Grant, Place};
@@ -24,6 +24,7 @@ use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::store::{Intent, Pending, StoreError};
 use crate::web::error::Challenge;
+use crate::web::header::authorization;
 use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, json};
 use crate::web::{body, error};
@@ -77,7 +78,10 @@ async fn token(
 ) -> Result<Vec<u8>, Failure> {
     let (parts, body) = request.into_parts();
     let params = body::form(&parts.headers, parts.uri.query(), body).await?;
-    let presented = PresentedCredentials::read(authorization(&parts.headers)?, &params)?;
+    let presented = PresentedCredentials::read(
+        authorization(&parts.headers).map_err(|error| Failure::invalid_request(error.to_string()))?,
+        &params,
+    )?;
     let loaded = snapshot.client(presented.client_id().as_str());
     let id = presented.client_id().clone();
     let client = presented.verify(loaded).inspect_err(|error| audit::client_refused(caller, &id, *error))?;
@@ -93,16 +97,6 @@ async fn token(
         TokenRequest::RefreshToken(request) => asked.refresh(request, intent).await,
     };
     asked.respond(&granted?)
-}
-
-/// The Authorization header, if there is exactly one and it is text.
-fn authorization(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    match (first.to_str(), values.next()) {
-        (Ok(text), None) => Ok(Some(text)),
-        _ => Err(Failure::invalid_request("the Authorization header is repeated or not text")),
-    }
 }
 
 impl<'a> Asked<'a> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::{self, HeaderMap};
+use hyper::header;
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::claims::{IdentityClaims, UserInfo};
 use tsidecar_oauth::policy::ClaimsAt;
@@ -17,6 +17,7 @@ use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::web::body;
 use crate::web::error::{self, Challenge};
+use crate::web::header::authorization;
 use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, json};
 
@@ -78,7 +79,7 @@ async fn userinfo(app: &App, snapshot: &Snapshot, request: Request<Inbound>) -> 
 /// Reads the token: from the header, or from the form body of a POST.
 async fn read(request: Request<Inbound>) -> Result<TokenText, Refused> {
     let (parts, body) = request.into_parts();
-    let header = authorization(&parts.headers)?;
+    let header = authorization(&parts.headers).map_err(|_| BearerError::Malformed)?;
     if parts.method == Method::POST {
         body::check_query(parts.uri.query())?;
     }
@@ -86,13 +87,4 @@ async fn read(request: Request<Inbound>) -> Result<TokenText, Refused> {
     let params =
         if has_form { Some(body::form(&parts.headers, parts.uri.query(), body).await?) } else { None };
     Ok(bearer(header, params.as_ref().and_then(|params| params.get("access_token")))?)
-}
-
-fn authorization(headers: &HeaderMap) -> Result<Option<&str>, BearerError> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    match (first.to_str(), values.next()) {
-        (Ok(text), None) => Ok(Some(text)),
-        _ => Err(BearerError::Malformed),
-    }
 }
