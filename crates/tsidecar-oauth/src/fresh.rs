@@ -14,6 +14,13 @@ impl FreshNonce {
     pub(crate) const fn into_bytes(self) -> [u8; 24] {
         self.0
     }
+
+    /// The same draw as an identifier, where no nonce is needed.
+    pub(crate) fn into_id(self) -> FreshId {
+        let mut id = [0; 16];
+        id.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        FreshId(id)
+    }
 }
 
 /// 128 random bits for one new identifier: a grant, a `jti`.

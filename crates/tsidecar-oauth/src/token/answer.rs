@@ -6,7 +6,7 @@ use super::TokenError;
 use super::code::chosen;
 use crate::claims::{AccessTokenClaims, Envelope, IdTokenClaims, IdentityClaims, SCOPES};
 use crate::client::Client;
-use crate::fresh::{FreshId, FreshNonce};
+use crate::fresh::FreshNonce;
 use crate::grant::{Generation, Grant};
 use crate::id::JwtId;
 use crate::identity::Identity;
@@ -51,14 +51,6 @@ pub struct Answer<'a> {
     pub refresh: Option<Generation>,
     /// `iat`.
     pub now: UnixTime,
-}
-
-/// Fresh bytes for one answer.
-pub struct Fresh {
-    /// For an opaque access token.
-    pub nonce: FreshNonce,
-    /// For the `jti` of a JWT access token.
-    pub id: FreshId,
 }
 
 /// Why an answer could not be made although the change is durable: our own fault.
@@ -125,11 +117,11 @@ pub fn resource_of<'a>(
 }
 
 impl Answer<'_> {
-    /// Signs and seals the answer.
+    /// Signs and seals the answer; the fresh bytes seal an opaque access token, or become the `jti` of a JWT.
     ///
     /// # Errors
     /// [`AnswerError`].
-    pub fn sign(&self, keys: Keys<'_>, fresh: Fresh) -> Result<TokenResponse, AnswerError> {
+    pub fn sign(&self, keys: Keys<'_>, fresh: FreshNonce) -> Result<TokenResponse, AnswerError> {
         let access_token = self.access_token(keys, fresh)?;
         let id_token =
             if self.scope.contains("openid") { Some(self.id_token(keys, &access_token)?) } else { None };
@@ -171,7 +163,7 @@ impl Answer<'_> {
         }
     }
 
-    fn access_token(&self, keys: Keys<'_>, fresh: Fresh) -> Result<TokenText, AnswerError> {
+    fn access_token(&self, keys: Keys<'_>, fresh: FreshNonce) -> Result<TokenText, AnswerError> {
         let Some(resource) = self.resource else {
             let access = SealedAccess {
                 grant: self.grant.id(),
@@ -179,10 +171,10 @@ impl Answer<'_> {
                 issued_at: self.now,
                 expires_at: self.now.after(self.access_life()),
             };
-            return Ok(keys.sealing.seal_access(&access, fresh.nonce)?);
+            return Ok(keys.sealing.seal_access(&access, fresh)?);
         };
         let scope = resource.part_of(self.scope);
-        let jti = JwtId::new(fresh.id);
+        let jti = JwtId::new(fresh.into_id());
         let claims = AccessTokenClaims::new(self.envelope(keys.issuer), resource.uri.as_str(), &scope, jti);
         let token = keys.signing.active(resource.alg)?.sign(TokenType::AccessToken, &claims)?;
         Ok(TokenText::new(token.expose().to_owned()))
@@ -247,7 +239,7 @@ mod tests {
             now: at(2_000),
         };
         let keys = Keys { issuer: &issuer, signing: &signing, sealing: &sealing };
-        let fresh = Fresh { nonce: FreshNonce::from_bytes([1; 24]), id: FreshId::from_bytes([2; 16]) };
+        let fresh = FreshNonce::from_bytes([1; 24]);
         let body = answer.sign(keys, fresh).unwrap().to_json().unwrap();
         (serde_json::from_slice(&body).unwrap(), sealing)
     }

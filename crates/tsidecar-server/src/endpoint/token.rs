@@ -12,7 +12,7 @@ use tsidecar_oauth::resource::Resource;
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::settle::Redeemed;
 use tsidecar_oauth::time::UnixTime;
-use tsidecar_oauth::token::answer::{Answer as TokenAnswer, Fresh, Keys, resource_of};
+use tsidecar_oauth::token::answer::{Answer as TokenAnswer, Keys, resource_of};
 use tsidecar_oauth::token::code::{CodeRefusal, Redemption};
 use tsidecar_oauth::token::refresh::{Refresh, successor};
 use tsidecar_oauth::token::{CodeRequest, RefreshRequest, TokenError, TokenRequest};
@@ -217,7 +217,7 @@ impl<'a> Asked<'a> {
         };
         // The change is durable, so it is recorded before anything else can fail.
         audit::token_issued(self.client.client(), &granted.grant, &granted.scope);
-        let response = answer.sign(keys, Fresh { nonce: entropy::nonce(), id: entropy::id() })?;
+        let response = answer.sign(keys, entropy::nonce())?;
         Ok(response.to_json()?)
     }
 }

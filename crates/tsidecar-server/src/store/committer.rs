@@ -27,36 +27,64 @@ pub(super) const QUEUE_LENGTH: usize = 1024;
 const LONGEST_BATCH: usize = 256;
 
 /// How long a batch waits for requests in flight: at 3,500 changes/s that takes the cost of one from 152 to 46 µs of CPU
-/// (attacks.md 6.4); twice as long gains little more.
+/// (attacks.md 6.4).
 const GATHER: Duration = Duration::from_millis(2);
+
+/// How long a batch waits under load: so many slices as long as each pays. With RSA signatures on the workers 2 ms bring too
+/// few (README of the bench), and among requests that take 20 ms then nobody notices 4.
+const SLICE: Duration = Duration::from_millis(1);
+const SLICES: u32 = 4;
 
 /// What is done about a write that failed. In production it does not return.
 pub(super) type FatalHook = Box<dyn Fn(&io::Error) + Send>;
 
 /// Says whether a batch waits although no request in flight is known of.
 ///
-/// Intents tell of requests that a worker has begun; under load most of those in flight still lie in their sockets. So a
-/// batch of several changes waits too, as long as that pays: a wait in which hardly anything came is not repeated soon.
+/// Intents tell of requests that a worker has begun; under load most of those in flight still lie in their sockets. So while
+/// changes come fast a batch waits too, a slice of the time at once and on as long as slices bring company; a wait that brought
+/// none is not repeated soon, and the longer the oftener that happens: a lone client that is quick looks like load at first.
 #[derive(Default)]
 struct Pace {
-    /// Batches until the next attempt.
+    /// Changes and time since the account began; halved now and then, so that the newest part weighs most.
+    changes: u32,
+    time: Duration,
+    /// Batches until the next attempt, and how many there were to be after the last one in vain.
     rest: u32,
+    last_rest: u32,
 }
 
 impl Pace {
-    /// A batch of fewer changes is no sign of load, and a wait that brings fewer is not worth the delay.
-    const WORTH: usize = 4;
-    /// After a wait in vain: one attempt in so many batches costs at most a few percent of the time.
+    /// So many changes in [`GATHER`] are load.
+    const LOAD: u32 = 4;
+    /// A slice that brings fewer is the last one.
+    const WORTH: usize = 2;
+    /// After a wait in vain, and at most: one attempt in so many batches costs next to nothing.
     const REST: u32 = 32;
+    const LONGEST_REST: u32 = 2048;
+    /// The account covers about so many changes.
+    const ACCOUNT: u32 = 64;
 
-    fn is_patient(&mut self, queued: usize) -> bool {
+    /// Takes note of a batch and of the time since the one before.
+    fn saw(&mut self, changes: usize, time: Duration) {
+        self.changes = self.changes.saturating_add(u32::try_from(changes).unwrap_or(u32::MAX));
+        // Sleep is not the time of a load; one that begins is seen soon.
+        self.time += time.min(GATHER * 4);
+        if self.changes > Self::ACCOUNT {
+            (self.changes, self.time) = (self.changes / 2, self.time / 2);
+        }
+    }
+
+    fn is_patient(&mut self) -> bool {
         self.rest = self.rest.saturating_sub(1);
-        queued >= Self::WORTH && self.rest == 0
+        self.rest == 0 && GATHER * self.changes >= self.time * Self::LOAD && self.changes >= Self::LOAD
     }
 
     fn learn(&mut self, gained: usize) {
-        if gained < Self::WORTH {
-            self.rest = Self::REST;
+        if gained >= Self::WORTH {
+            self.last_rest = 0;
+        } else {
+            self.last_rest = (self.last_rest * 2).clamp(Self::REST, Self::LONGEST_REST);
+            self.rest = self.last_rest;
         }
     }
 }
@@ -233,6 +261,7 @@ impl Shared {
 
     /// Waits for changes and takes the next batch; `None` once the store is closed and nothing is left.
     fn next_batch(&self, pace: &mut Pace) -> Option<Vec<Box<dyn Change>>> {
+        let began = Instant::now();
         let mut queue = self.lock();
         while queue.changes.is_empty() {
             if queue.closed {
@@ -242,25 +271,24 @@ impl Shared {
             queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.idle = false;
-        queue = self.gather(queue, pace);
-        if queue.changes.len() <= LONGEST_BATCH {
-            return Some(std::mem::take(&mut queue.changes));
-        }
-        let rest = queue.changes.split_off(LONGEST_BATCH);
-        Some(std::mem::replace(&mut queue.changes, rest))
+        queue = if pace.is_patient() { self.linger(queue, pace) } else { self.gather(queue) };
+        let batch = if queue.changes.len() <= LONGEST_BATCH {
+            std::mem::take(&mut queue.changes)
+        } else {
+            let rest = queue.changes.split_off(LONGEST_BATCH);
+            std::mem::replace(&mut queue.changes, rest)
+        };
+        drop(queue);
+        pace.saw(batch.len(), began.elapsed());
+        Some(batch)
     }
 
-    /// Waits until every request in flight has queued its change, the batch is full, or the time is over; under load for
-    /// the whole time, as [`Pace`] says.
-    fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue>, pace: &mut Pace) -> MutexGuard<'a, Queue> {
-        let (start, first) = (Instant::now(), queue.changes.len());
-        let patient = pace.is_patient(first);
-        // Under load the drops of intents are no news; without it each may be the one that ends the wait.
-        self.wants_intents.store(!patient, Ordering::SeqCst);
+    /// Waits until every request in flight has queued its change, the batch is full, or the time is over.
+    fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        let start = Instant::now();
+        self.wants_intents.store(true, Ordering::SeqCst);
         queue.gathering = true;
-        while queue.changes.len() < LONGEST_BATCH
-            && !queue.closed
-            && (patient || self.intents.load(Ordering::SeqCst) > 0)
+        while queue.changes.len() < LONGEST_BATCH && !queue.closed && self.intents.load(Ordering::SeqCst) > 0
         {
             let Some(left) = self.gather.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
                 break;
@@ -269,9 +297,25 @@ impl Shared {
         }
         queue.gathering = false;
         self.wants_intents.store(false, Ordering::SeqCst);
-        if patient {
-            pace.learn(queue.changes.len().saturating_sub(first));
+        queue
+    }
+
+    /// Waits under load, as [`Pace`] says; the drops of intents would be no news.
+    fn linger<'a>(&'a self, mut queue: MutexGuard<'a, Queue>, pace: &mut Pace) -> MutexGuard<'a, Queue> {
+        let first = queue.changes.len();
+        queue.gathering = true;
+        for _ in 0..SLICES {
+            let before = queue.changes.len();
+            if before >= LONGEST_BATCH || queue.closed {
+                break;
+            }
+            queue = self.wake.wait_timeout(queue, SLICE).unwrap_or_else(PoisonError::into_inner).0;
+            if queue.changes.len() < before + Pace::WORTH {
+                break;
+            }
         }
+        queue.gathering = false;
+        pace.learn(queue.changes.len().saturating_sub(first));
         queue
     }
 
@@ -528,14 +572,26 @@ mod tests {
 
     #[test]
     fn waiting_under_load_goes_on_while_it_pays() {
-        let mut pace = Pace::default();
-        assert!(!pace.is_patient(1) && !pace.is_patient(3));
-        assert!(pace.is_patient(4));
-        pace.learn(4);
-        assert!(pace.is_patient(4));
-        pace.learn(3);
-        let attempts = (0..Pace::REST).filter(|_| pace.is_patient(9)).count();
-        assert_eq!(attempts, 1);
+        let quiet = || {
+            let mut pace = Pace::default();
+            (0..100).for_each(|_| pace.saw(1, Duration::from_millis(5)));
+            pace
+        };
+        assert!(!Pace::default().is_patient());
+        assert!(!quiet().is_patient());
+        let mut pace = quiet();
+        (0..Pace::ACCOUNT).for_each(|_| pace.saw(2, Duration::from_millis(1)));
+        assert!(pace.is_patient());
+        pace.learn(Pace::WORTH);
+        assert!(pace.is_patient());
+        for rest in [Pace::REST, Pace::REST * 2, Pace::REST * 4] {
+            pace.learn(Pace::WORTH - 1);
+            let refused = std::iter::repeat_with(|| pace.is_patient()).take_while(|patient| !patient);
+            assert_eq!(u32::try_from(refused.count()).unwrap(), rest - 1);
+        }
+        pace.learn(Pace::WORTH);
+        pace.learn(0);
+        assert_eq!(pace.rest, Pace::REST);
     }
 
     #[test]
