@@ -201,7 +201,8 @@ impl SigningKey {
             TokenType::IdToken => &self.id_token,
             TokenType::AccessToken => &self.access_token,
         };
-        let payload = serde_json::to_vec(claims).map_err(|_| JoseError::Library("write claims"))?;
+        let mut payload = Vec::with_capacity(768);
+        serde_json::to_writer(&mut payload, claims).map_err(|_| JoseError::Library("write claims"))?;
         let token = serialize_compact(&payload, header, &*self.signer);
         token.map(SignedJwt).map_err(|_| JoseError::Library("sign"))
     }

@@ -91,14 +91,18 @@ impl TokenResponse {
             id_token: Option<&'a str>,
             scope: &'a str,
         }
-        serde_json::to_vec(&Body {
+        // Room for a usual answer at once: growing step by step shows in the profile.
+        let mut json = Vec::with_capacity(2048);
+        let body = Body {
             access_token: self.access_token.expose(),
             token_type: "Bearer",
             expires_in: self.expires_in,
             refresh_token: self.refresh_token.as_ref().map(TokenText::expose),
             id_token: self.id_token.as_ref().map(TokenText::expose),
             scope: &self.scope,
-        })
+        };
+        serde_json::to_writer(&mut json, &body)?;
+        Ok(json)
     }
 }
 
@@ -283,7 +287,7 @@ mod tests {
         assert_eq!(
             part(token, 1),
             json!({"iss": "https://idp.tail.test", "sub": "userid:1001", "aud": "https://mcp.test/mcp", "client_id": "cli",
-                "exp": 2600, "iat": 2000, "auth_time": 990, "jti": "AgICAgICAgICAgICAgICAg", "scope": "read"})
+                "exp": 2600, "iat": 2000, "auth_time": 990, "jti": "AQEBAQEBAQEBAQEBAQEBAQ", "scope": "read"})
         );
     }
 

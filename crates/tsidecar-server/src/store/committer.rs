@@ -580,7 +580,7 @@ mod tests {
         assert!(!Pace::default().is_patient());
         assert!(!quiet().is_patient());
         let mut pace = quiet();
-        (0..Pace::ACCOUNT).for_each(|_| pace.saw(2, Duration::from_millis(1)));
+        (0..Pace::ACCOUNT).for_each(|_| pace.saw(4, Duration::from_millis(1)));
         assert!(pace.is_patient());
         pace.learn(Pace::WORTH);
         assert!(pace.is_patient());
