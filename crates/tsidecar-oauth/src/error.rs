@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// A registered error code (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 8707 §2, OpenID Connect Core §3.1.2.6).
+/// A registered error code (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 8707 §2, RFC 9101 §7, RFC 9449 §5, OpenID Connect Core §3.1.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// A parameter is missing, repeated, malformed or contradicts another.
@@ -37,6 +37,12 @@ pub enum ErrorCode {
     RegistrationNotSupported,
     /// The access token is missing, expired, revoked or not one of ours.
     InvalidToken,
+    /// The proof of possession is not good (RFC 9449 §5).
+    InvalidDpopProof,
+    /// The proof of possession needs a nonce of ours (RFC 9449 §8).
+    UseDpopNonce,
+    /// The request object is not good (RFC 9101 §7).
+    InvalidRequestObject,
     /// The access token does not carry the scope.
     InsufficientScope,
     /// Try again later.
@@ -64,6 +70,9 @@ impl ErrorCode {
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",
             Self::InvalidToken => "invalid_token",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
+            Self::InvalidRequestObject => "invalid_request_object",
             Self::InsufficientScope => "insufficient_scope",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",

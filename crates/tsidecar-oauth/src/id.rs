@@ -193,6 +193,23 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// The SHA-256 thumbprint of a public key (RFC 7638): `cnf.jkt`, `dpop_jkt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    /// The thumbprint of a key, from its canonical JSON (RFC 7638 §3).
+    pub(crate) fn of(canonical: &[u8]) -> Self {
+        Self(Sha256::digest(canonical).into())
+    }
+}
+
+impl fmt::Display for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Base64UrlUnpadded::encode_string(&self.0))
+    }
+}
+
 /// Names one issued JWT (RFC 7519 §4.1.7, `jti`): 128 random bits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

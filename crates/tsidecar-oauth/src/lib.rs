@@ -11,8 +11,8 @@
 //!
 //! | Layer | Modules |
 //! | --- | --- |
-//! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`scope`], [`pkce`], [`key`] |
-//! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`] |
+//! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`scope`], [`pkce`], [`key`], [`mark`] |
+//! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`] |
 //! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`token`], [`userinfo`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
@@ -20,12 +20,14 @@
 
 #![deny(missing_docs)]
 
+pub mod assertion;
 pub mod authorize;
 pub mod claims;
 pub mod client;
 pub mod client_auth;
 pub mod decisions;
 pub mod discovery;
+pub mod dpop;
 pub mod error;
 pub mod fresh;
 pub mod grant;
@@ -33,9 +35,11 @@ pub mod id;
 pub mod identity;
 pub mod jose;
 pub mod key;
+pub mod mark;
 pub mod params;
 pub mod pkce;
 pub mod policy;
+pub mod request_object;
 pub mod resource;
 pub mod rule;
 pub mod scope;

@@ -49,6 +49,26 @@ impl Params {
         Ok(Self(params))
     }
 
+    /// Takes parameters that came in another form, such as the claims of a request object.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn from_pairs(pairs: Vec<(String, String)>) -> Result<Self, ParamsError> {
+        let params = Self(pairs);
+        if params.0.len() > MOST_PARAMETERS {
+            return Err(ParamsError::TooMany);
+        }
+        for (at, (name, value)) in params.0.iter().enumerate() {
+            if name.contains('\0') || value.contains('\0') {
+                return Err(ParamsError::NotText);
+            }
+            if name != REPEATABLE && params.0.iter().take(at).any(|(known, _)| known == name) {
+                return Err(ParamsError::Repeated(printable(name)));
+            }
+        }
+        Ok(params)
+    }
+
     /// The value of a parameter; an empty one counts as absent (RFC 6749 §3.1).
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0

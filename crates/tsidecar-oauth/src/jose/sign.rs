@@ -1,78 +1,17 @@
-//! JOSE: signing keys, JWK sets, signed JWTs. The only file that names josekit.
-//!
-//! Layer 1, and the one impure file of the core: key generation, ES256 nonces and RSA blinding come from OpenSSL. It is
-//! called only when keys are made or loaded, and at respond. josekit's `Jwk` prints private keys; none leaves this file.
+//! Our own keys: private halves, states, the published set, signed tokens.
 
 use std::fmt;
 
 use josekit::jwk::KeyPair;
 use josekit::jwk::alg::{ec::EcCurve, ec::EcKeyPair, ed::EdCurve, ed::EdKeyPair, rsa::RsaKeyPair};
 use josekit::jws::{ES256, EdDSA, JwsHeader, JwsSigner, RS256, serialize_compact};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::{Algorithm, JoseError};
 use crate::id::KeyId;
 use crate::key::KeyState;
-
-/// A signature algorithm of JWTs (RFC 7518 §3.1, RFC 8037).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256, 2048 bits: what every relying party can do.
-    #[default]
-    #[serde(rename = "RS256")]
-    Rs256,
-    /// ECDSA on P-256 with SHA-256: a fifth of the cost.
-    #[serde(rename = "ES256")]
-    Es256,
-    /// Ed25519.
-    #[serde(rename = "EdDSA")]
-    EdDsa,
-}
-
-impl Algorithm {
-    /// Every algorithm that we can sign with.
-    pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
-
-    /// The registered name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Es256 => "ES256",
-            Self::EdDsa => "EdDSA",
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What goes wrong with a key or a signature. The source says no key material.
-#[derive(Debug, thiserror::Error)]
-pub enum JoseError {
-    /// The private key cannot be read.
-    #[error("the private key cannot be read as {algorithm}: it is damaged or of another kind")]
-    Key {
-        /// What the key should be.
-        algorithm: Algorithm,
-    },
-    /// An RSA key below 2048 bits (RFC 7518 §3.3).
-    #[error("an RSA key needs at least 2048 bits, this one has {bits}")]
-    TooShort {
-        /// The length of the key.
-        bits: u32,
-    },
-    /// The library could not make a key or a signature.
-    #[error("OpenSSL failed to {0}")]
-    Library(&'static str),
-    /// No active key for an algorithm.
-    #[error("there is no active {0} signing key")]
-    NoKey(Algorithm),
-}
 
 /// A private key in PKCS#8 PEM, on its way to or from its file.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -266,23 +205,6 @@ impl SigningKeys {
     }
 }
 
-/// `at_hash` (OpenID Connect Core §3.1.3.6): the left half of the hash that belongs to the algorithm of the ID token.
-///
-/// RS256 and ES256 hash with SHA-256. Ed25519 has no hash of its own; SHA-512 is what its implementations use.
-pub fn access_token_hash(algorithm: Algorithm, access_token: &str) -> String {
-    use base64ct::{Base64UrlUnpadded, Encoding};
-    match algorithm {
-        Algorithm::Rs256 | Algorithm::Es256 => {
-            let digest = Sha256::digest(access_token.as_bytes());
-            Base64UrlUnpadded::encode_string(digest.split_at(16).0)
-        }
-        Algorithm::EdDsa => {
-            let digest = sha2::Sha512::digest(access_token.as_bytes());
-            Base64UrlUnpadded::encode_string(digest.split_at(32).0)
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use josekit::jwk::Jwk;
@@ -349,12 +271,5 @@ pub(crate) mod tests {
         assert!(matches!(keys.active(Algorithm::Es256), Err(JoseError::NoKey(Algorithm::Es256))));
         assert!(keys.algorithms().is_empty());
         assert_eq!(keys.jwks()["keys"].as_array().unwrap().len(), 1);
-    }
-
-    /// OpenID Connect Core appendix A.3: the example's access token and `at_hash`.
-    #[test]
-    fn at_hash_of_the_specification() {
-        let hash = access_token_hash(Algorithm::Rs256, "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y");
-        assert_eq!(hash, "77QmUPtjPfzWtF2AnpK9RQ");
     }
 }
