@@ -206,7 +206,7 @@ fn judge(
     }
     match claims.text("jti")? {
         Some(jti) if (1..=LONGEST_JTI).contains(&jti.len()) => {
-            Ok(Mark::new(MarkKind::Assertion, &[client.as_str(), jti], until))
+            Ok(Mark::new(MarkKind::Assertion, client.as_str(), jti, until))
         }
         _ => Err(AssertionError::JwtId),
     }

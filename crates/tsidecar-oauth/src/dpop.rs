@@ -186,7 +186,7 @@ impl DpopProof {
         let until = fresh_until(&claims, expected)?;
         let jkt = key.thumbprint();
         // Unique for its key and URL (§11.1); the URL as we write it.
-        let mark = Mark::new(MarkKind::Proof, &[&jkt.to_string(), expected.url, jti], until);
+        let mark = Mark::new(MarkKind::Proof, &jkt.to_string(), &format!("{} {jti}", expected.url), until);
         Ok(Self { jkt, mark })
     }
 

@@ -193,17 +193,31 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// The SHA-256 thumbprint of a public key (RFC 7638): `cnf.jkt`, `dpop_jkt`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Names a public key by the SHA-256 of its required members (RFC 7638): `jkt` of `DPoP` (RFC 9449 §6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Thumbprint([u8; 32]);
 
 impl Thumbprint {
-    /// The thumbprint of a key, from its canonical JSON (RFC 7638 §3).
-    pub(crate) fn of(canonical: &[u8]) -> Self {
-        Self(Sha256::digest(canonical).into())
+    /// The thumbprint from its bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the thumbprint.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Reads a thumbprint as `dpop_jkt` has it: 43 characters of base64url, strictly.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let read = Base64UrlUnpadded::decode(text, &mut bytes).ok()?.len();
+        (read == 32).then_some(Self(bytes))
     }
 }
 
+/// Prints the thumbprint as `jkt` has it: 43 characters of base64url.
 impl fmt::Display for Thumbprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&Base64UrlUnpadded::encode_string(&self.0))

@@ -1,61 +1,50 @@
-//! Marks of what may be used once: the `jti` of a client assertion or of a proof of possession.
+//! Marks: what may be shown once only, an assertion (RFC 7523 §3) or a proof (RFC 9449 §11.1).
 //!
-//! Layer 0. A mark names what was used without keeping it; the store must not have seen it yet, and may forget it once what it
-//! marks could not be used anyway.
+//! Layer 0. A mark is a digest, so strangers' texts are never keys; it is kept until what it marks has expired.
 
 use sha2::{Digest, Sha256};
 
 use crate::time::UnixTime;
 
-/// What a mark is of; the kinds never collide.
+/// What a mark is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkKind {
-    /// A client assertion (RFC 7523 §3 no. 7).
+    /// A client assertion: who is the client id.
     Assertion,
-    /// A proof of possession (RFC 9449 §11.1).
+    /// A `DPoP` proof: who is the thumbprint of its key.
     Proof,
 }
 
-impl MarkKind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Assertion => "assertion",
-            Self::Proof => "proof",
-        }
-    }
-}
-
-/// Something that may be used once.
+/// The mark of one `jti`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    kind: MarkKind,
-    digest: [u8; 32],
+    digest: [u8; 16],
     until: UnixTime,
 }
 
 impl Mark {
-    /// The mark of what these parts name together, which cannot be used any more at `until`.
-    pub fn new(kind: MarkKind, parts: &[&str], until: UnixTime) -> Self {
+    /// The mark of a `jti` of somebody; it is kept until then.
+    pub fn new(kind: MarkKind, who: &str, jti: &str, until: UnixTime) -> Self {
+        let kind: &[u8] = match kind {
+            MarkKind::Assertion => b"assertion",
+            MarkKind::Proof => b"proof",
+        };
         let mut hash = Sha256::new();
-        // Each with its length, so that no two lists of parts read alike.
-        for part in [kind.as_str()].iter().chain(parts) {
+        for part in [kind, who.as_bytes(), jti.as_bytes()] {
             hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
+            hash.update(part);
         }
-        Self { kind, digest: hash.finalize().into(), until }
+        let mut digest = [0; 16];
+        digest.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
+        Self { digest, until }
     }
 
-    /// What the mark is of.
-    pub const fn kind(&self) -> MarkKind {
-        self.kind
-    }
-
-    /// The name of the mark: SHA-256 of kind and parts.
-    pub const fn digest(&self) -> &[u8; 32] {
+    /// The key in the store.
+    pub const fn digest(&self) -> &[u8; 16] {
         &self.digest
     }
 
-    /// From when on the mark may be forgotten.
+    /// Until when it is kept.
     pub const fn until(&self) -> UnixTime {
         self.until
     }
@@ -66,17 +55,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_names_exactly_its_parts() {
-        let mark = |kind, parts: &[&str]| *Mark::new(kind, parts, UnixTime::default()).digest();
-        let one = mark(MarkKind::Assertion, &["app", "j1"]);
-        assert_eq!(one, mark(MarkKind::Assertion, &["app", "j1"]));
-        for other in [
-            mark(MarkKind::Proof, &["app", "j1"]),
-            mark(MarkKind::Assertion, &["appj", "1"]),
-            mark(MarkKind::Assertion, &["app", "j1", ""]),
-            mark(MarkKind::Assertion, &["app"]),
-        ] {
-            assert_ne!(one, other);
-        }
+    fn kinds_and_names_are_apart() {
+        let until = UnixTime::from_secs(5);
+        let mark = |kind, who, jti| *Mark::new(kind, who, jti, until).digest();
+        assert_ne!(mark(MarkKind::Assertion, "a", "b"), mark(MarkKind::Proof, "a", "b"));
+        assert_ne!(mark(MarkKind::Assertion, "ab", "c"), mark(MarkKind::Assertion, "a", "bc"));
+        assert_eq!(mark(MarkKind::Assertion, "a", "b"), mark(MarkKind::Assertion, "a", "b"));
     }
 }

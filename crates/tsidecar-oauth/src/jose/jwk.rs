@@ -8,9 +8,10 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use josekit::jwk::Jwk;
 use josekit::jws::{ES256, EdDSA, JwsVerifier, PS256, RS256};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::json::{self, JsonError};
-use super::verify::VerifyAlgorithm;
+use crate::algorithm::VerifyAlgorithm;
 use crate::id::Thumbprint;
 
 /// The most keys of one set.
@@ -128,7 +129,7 @@ impl PublicKey {
             Kind::Ed25519 => json!({ "crv": "Ed25519", "kty": "OKP", "x": number::<32>(members, "x")? }),
         };
         // RFC 7638 §3: the required members in the order of their names, without a space. serde_json keeps this order.
-        let thumbprint = Thumbprint::of(public.to_string().as_bytes());
+        let thumbprint = Thumbprint::from_bytes(Sha256::digest(public.to_string()).into());
         let Value::Object(public) = public else { return Err(JwkError::Member) };
         let jwk = Jwk::from_map(public).map_err(|_| JwkError::Member)?;
         let key = Self { kid: name, kind, algorithm, thumbprint, jwk };

@@ -27,7 +27,9 @@ pub use client_key::ClientKey;
 pub use json::JsonError;
 pub use jwk::{JwkError, LONGEST_SET, MOST_KEYS, PublicKey, PublicKeys};
 pub use sign::{PrivateKeyPem, SignedJwt, SigningKey, SigningKeys, TokenType};
-pub use verify::{ClaimType, Claims, Jws, JwsError, LONGEST_JWS, Typ, Verified, VerifyAlgorithm};
+pub use verify::{ClaimType, Claims, Jws, JwsError, LONGEST_JWS, Typ, Verified};
+
+pub use crate::algorithm::VerifyAlgorithm;
 
 /// A signature algorithm of JWTs (RFC 7518 §3.1, RFC 8037).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
