@@ -14,6 +14,7 @@ mod cors;
 mod discovery;
 mod flow_code;
 mod flow_refresh;
+mod keys;
 mod killed;
 mod limits;
 mod log_leak;

@@ -12,7 +12,7 @@
 //! | Layer | Modules |
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`] |
-//! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`] |
+//! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`] |
 //! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`token`], [`userinfo`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
@@ -42,6 +42,7 @@ pub mod pkce;
 pub mod policy;
 pub mod request_object;
 pub mod resource;
+pub mod rotation;
 pub mod rule;
 pub mod scope;
 pub mod seal;

@@ -8,7 +8,8 @@ use tsidecar_oauth::time::{Lifetime, UnixTime};
 
 use crate::app::App;
 use crate::config::{Config, ConfigError};
-use crate::snapshot::{Snapshot, SnapshotError};
+use crate::keys::rotation::{Bench, KeyError};
+use crate::snapshot::{Snapshot, SnapshotError, demand};
 use crate::store::{Store, StoreError, StoredClient};
 
 /// What a reload did.
@@ -33,6 +34,9 @@ pub enum ReloadError {
     /// They do not fit the keys.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// A key that they ask for cannot be made.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -75,11 +79,16 @@ async fn load(app: &App) -> Result<Report, ReloadError> {
     let config = Arc::new(tokio::task::spawn_blocking(move || Config::load(&file)).await??);
     let restart = needs_restart(&app.config, &config, &app.snapshot.load());
     let changes = Arc::clone(app.snapshot.load().changes());
-    let _held = changes.lock().await;
-    let current = app.snapshot.load_full();
+    let held = changes.lock().await;
+    let bench = Bench::of(app);
+    // Keys that are no longer asked for are retired only once the new configuration is in force.
+    let current = bench.provide(demand(&config, &app.store.clients()?)).await?;
     let (next, ended) = take_over(&current, &config, &*app.store, app.clock.now()).await?;
     let clients = next.clients.len();
     app.snapshot.store(Arc::new(next));
+    drop(held);
+    // What goes wrong is in the log; the configuration is in force all the same.
+    let _ = bench.tend().await;
     Ok(Report { clients, warnings: config.warnings.clone(), restart, ended })
 }
 

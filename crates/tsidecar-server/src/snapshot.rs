@@ -14,13 +14,14 @@ use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::jose::{JoseError, SigningKeys};
 use tsidecar_oauth::policy::{FileRule, Policy};
 use tsidecar_oauth::resource::Resources;
+use tsidecar_oauth::rotation::{self, Demand, KeyRecord};
 use tsidecar_oauth::seal::SealingKeys;
 use tsidecar_oauth::time::UnixTime;
 use tsidecar_oauth::uri::Issuer;
 
 use crate::config::Config;
 use crate::identity::Sighting;
-use crate::keys::{KeyInfo, KeyRing};
+use crate::keys::{KeyHome, KeyRing};
 use crate::state::Pins;
 use crate::store::StoredClient;
 
@@ -41,8 +42,10 @@ pub struct Snapshot {
     pub sealing: Arc<SealingKeys>,
     /// The documents that describe us.
     pub metadata: Metadata,
-    /// What may be told of the keys.
-    pub keys: Arc<[KeyInfo]>,
+    /// What is kept of the keys beside themselves.
+    pub keys: Arc<[KeyRecord]>,
+    /// What clients and resources ask of the keys.
+    demand: Demand,
     base: Base,
 }
 
@@ -64,6 +67,8 @@ struct Base {
     config: Arc<Config>,
     /// Where clients of files stand.
     files: BTreeMap<ClientId, PathBuf>,
+    /// Where the keys lie.
+    key_home: Option<Arc<KeyHome>>,
     /// The right to replace the snapshot.
     changes: Arc<Mutex<()>>,
 }
@@ -109,6 +114,7 @@ impl Snapshot {
             pins: Arc::new(pins),
             config: Arc::clone(config),
             files: BTreeMap::new(),
+            key_home: ring.home.clone(),
             changes: Arc::default(),
         };
         Self::make(issuer, base, ring, stored)
@@ -123,8 +129,18 @@ impl Snapshot {
         let ring = KeyRing {
             signing: Arc::clone(&self.signing),
             sealing: Arc::clone(&self.sealing),
-            list: Arc::clone(&self.keys),
+            records: Arc::clone(&self.keys),
+            home: self.base.key_home.clone(),
         };
+        Self::make(self.issuer.clone(), base, ring, stored)
+    }
+
+    /// Makes a snapshot with other keys and the same configuration.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn with_keys(&self, ring: KeyRing, stored: &[StoredClient]) -> Result<Self, SnapshotError> {
+        let base = Base { files: BTreeMap::new(), ..self.base.clone() };
         Self::make(self.issuer.clone(), base, ring, stored)
     }
 
@@ -160,7 +176,8 @@ impl Snapshot {
             issuer,
             signing: ring.signing,
             sealing: ring.sealing,
-            keys: ring.list,
+            keys: ring.records,
+            demand: demand(&config, stored),
             base,
         })
     }
@@ -201,10 +218,34 @@ impl Snapshot {
         &self.base.changes
     }
 
+    /// Where the keys lie; `None` for keys that live in memory alone.
+    pub const fn key_home(&self) -> Option<&Arc<KeyHome>> {
+        self.base.key_home.as_ref()
+    }
+
+    /// What clients and resources ask of the keys.
+    pub const fn demand(&self) -> &Demand {
+        &self.demand
+    }
+
+    /// When keys are rotated, and what is asked of them.
+    pub fn key_policy(&self) -> rotation::Policy {
+        self.base.config.keys.policy(self.demand.clone())
+    }
+
     /// What was pinned at the first start.
     pub fn pins(&self) -> &Pins {
         &self.base.pins
     }
+}
+
+/// What the clients and resources of a configuration, and stored clients, ask of the keys.
+pub fn demand(config: &Config, stored: &[StoredClient]) -> Demand {
+    let of_files = config.clients.iter().map(|(spec, _)| spec);
+    let of_store = stored.iter().filter_map(|record| record.spec.as_ref());
+    let always = Demand::default().with_algorithms(config.keys.algorithms.iter().copied());
+    let of_clients = of_files.chain(of_store).fold(always, Demand::with_client);
+    config.resources.iter().fold(of_clients, Demand::with_resource)
 }
 
 fn from_store(stored: &[StoredClient], signing: &SigningKeys) -> BTreeMap<ClientId, Arc<Client>> {
@@ -249,16 +290,11 @@ pub(crate) mod tests {
         let pem = PrivateKeyPem::generate(Algorithm::Es256).unwrap();
         let id = tsidecar_oauth::id::KeyId::parse("k1").unwrap();
         let key = SigningKey::from_pem(id, Algorithm::Es256, &pem).unwrap();
-        let info = KeyInfo {
-            kid: "k1".into(),
-            kind: "ES256".into(),
-            state: KeyState::Active,
-            created_at: UnixTime::from_secs(1_800_000_000),
-        };
         KeyRing {
             signing: Arc::new(SigningKeys::new(vec![(key, KeyState::Active)])),
             sealing: Arc::new(SealingKeys::default()),
-            list: [info].into(),
+            records: Vec::new().into(),
+            home: None,
         }
     }
 

@@ -137,7 +137,8 @@ fn ring(issuer: &Issuer) -> KeyRing {
     KeyRing {
         signing: Arc::new(SigningKeys::new(signing.into())),
         sealing: Arc::new(SealingKeys::new(vec![(sealing, KeyState::Active)])),
-        list: Vec::new().into(),
+        records: Vec::new().into(),
+        home: None,
     }
 }
 

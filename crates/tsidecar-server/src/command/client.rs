@@ -63,7 +63,7 @@ pub struct Add {
     #[arg(long)]
     allow_capability: bool,
     /// The algorithm of ID tokens [default: RS256].
-    #[arg(long, value_name = "ALG", value_parser = ["RS256", "ES256"])]
+    #[arg(long, value_name = "ALG", value_parser = ["RS256", "ES256", "EdDSA"])]
     id_token_alg: Option<String>,
 }
 

@@ -28,13 +28,16 @@ use crate::{
     command::exit::Exit,
     config::{Config, ConfigError},
     identity::IdentityPolicy,
-    keys::Keys,
+    keys::{
+        Keys,
+        rotation::{self, KeyError},
+    },
     limiter::Limiter,
     log, notify,
     peer::{Bound, Gate, PlaceError, Plan},
     reload::{reload, remember},
     serve,
-    snapshot::{Snapshot, SnapshotError},
+    snapshot::{Snapshot, SnapshotError, demand},
     state::{Pins, StateError, StateFolder, issuer_of},
     store::{DiskOptions, DiskStore, OpenError, Store, StoreError},
     sweep::Sweep,
@@ -61,6 +64,9 @@ pub enum ServeError {
     /// The state folder or a key.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// The database does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -97,7 +103,7 @@ impl ServeError {
             | Self::Io { .. }
             | Self::Place(PlaceError::Io { .. } | PlaceError::InUse(_)) => Exit::Failed,
             Self::Config(_) | Self::Place(_) | Self::Snapshot(_) => Exit::Config,
-            Self::State(_) | Self::Open(_) | Self::Store(_) => Exit::State,
+            Self::State(_) | Self::Keys(_) | Self::Open(_) | Self::Store(_) => Exit::State,
         }
     }
 }
@@ -255,7 +261,10 @@ async fn open(
         let epoch = store.begin_clock(now).await?;
         remember(&config, &*store, now).await?;
         let stored = store.clients()?;
-        Ok::<_, ServeError>(Snapshot::build(&config, pins, keys.ring(&issuer, epoch), &stored)?)
+        let (ring, policy) = (keys.ring(&issuer, epoch), config.keys.policy(demand(&config, &stored)));
+        let tended = tokio::task::spawn_blocking(move || rotation::start(&ring, &policy, now));
+        let ring = tended.await.map_err(|error| failed("open the keys")(io::Error::other(error)))??;
+        Ok::<_, ServeError>(Snapshot::build(&config, pins, ring, &stored)?)
     };
     match snapshot.await {
         Ok(snapshot) => Ok((folder, Opened { store, snapshot, clock })),
@@ -310,6 +319,7 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
     let helpers = [
         tokio::spawn(notify::watchdog(Arc::clone(&app.store))),
         tokio::spawn(reload_at(hangup, Arc::clone(&app))),
+        tokio::spawn(rotation::follow(Arc::clone(&app))),
         tokio::spawn(async move { tailnet.on_change(notify::readiness).await }),
         tokio::spawn(report_rename(client, Arc::clone(&app))),
         tokio::spawn(stopping(stop.clone(), sweep)),

@@ -3,12 +3,14 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use tsidecar_oauth::jose::Algorithm;
+use tsidecar_oauth::time::Lifetime;
 use tsidecar_oauth::uri::Issuer;
 
 use super::policy::{resources, rule_of};
 use super::source::{ConfigError, Source, Step, Step::Index, Step::Key};
-use super::value::{Account, LengthOrOff};
-use super::{Config, ListenConfig, ProxyListener, ServiceListener, TailscaleSsh, raw};
+use super::value::{Account, Length, LengthOrOff};
+use super::{Config, KeysConfig, ListenConfig, ProxyListener, ServiceListener, TailscaleSsh, raw, spell};
 
 /// The uid that a user namespace shows for accounts it does not know: it names nobody.
 const NOBODY: u32 = 65_534;
@@ -40,6 +42,7 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
     claims(source, &file.claims, &mut config)?;
     overlay(&mut config.claims.tsidp_claims, file.compat.tsidp_claims);
     limits(source, &file.limits, &mut config)?;
+    keys(source, &file.keys, &mut config.keys)?;
     if let Some(dir) = &file.state.dir {
         config.state_dir = absolute(source, &[Key("state"), Key("dir")], dir)?;
     }
@@ -273,6 +276,43 @@ fn limits(source: &Source, file: &raw::Limits, config: &mut Config) -> Result<()
         let none =
             || source.error_in(&[Key("limits"), Key("node_burst")], "0 lets nobody in; allowed: 1 or more");
         limits.node_burst = burst.ok_or_else(none)?;
+    }
+    Ok(())
+}
+
+fn keys(source: &Source, file: &raw::Keys, keys: &mut KeysConfig) -> Result<(), ConfigError> {
+    let fail = |key, message: String| Err(source.error_in(&[Key("keys"), Key(key)], message));
+    // In days. Relying parties may keep the key set for a day.
+    let (day, week, month, decade) = (1, 7, 30, 3_650);
+    let within = |length: Lifetime, least: u64, most: u64| {
+        (Lifetime::from_days(least)..=Lifetime::from_days(most)).contains(&length)
+    };
+    if let Some(Length(ahead)) = file.publish_ahead {
+        if !within(ahead, day, month) {
+            let message = format!("\"{}\" is out of range; allowed: \"1d\" to \"30d\"", spell(ahead));
+            return fail("publish_ahead", message);
+        }
+        keys.publish_ahead = ahead;
+    }
+    if let Some(LengthOrOff(every)) = file.rotate_every {
+        if let Some(every) = every.filter(|every| !within(*every, week, decade)) {
+            let message =
+                format!("\"{}\" is out of range; allowed: \"7d\" to \"3650d\", or \"off\"", spell(every));
+            return fail("rotate_every", message);
+        }
+        keys.rotate_every = every;
+    }
+    if let Some(every) = keys.rotate_every.filter(|every| *every <= keys.publish_ahead) {
+        let message = format!("must be shorter than rotate_every, which is \"{}\"", spell(every));
+        return fail("publish_ahead", message);
+    }
+    if let Some(algorithms) = &file.algorithms {
+        let missing = [Algorithm::Rs256, Algorithm::Es256].into_iter().find(|one| !algorithms.contains(one));
+        if let Some(missing) = missing {
+            let message = format!("\"{missing}\" must be in it; \"EdDSA\" may be, too");
+            return fail("algorithms", message);
+        }
+        keys.algorithms.clone_from(algorithms);
     }
     Ok(())
 }

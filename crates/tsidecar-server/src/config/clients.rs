@@ -98,7 +98,7 @@ impl Reader<'_> {
         set(&mut spec.grant_types, raw.grant_types);
         set(&mut spec.pkce, raw.pkce);
         set(&mut spec.id_token_claims, raw.claims_in_id_token);
-        set(&mut spec.id_token_alg, raw.id_token_signed_response_alg.map(Into::into));
+        set(&mut spec.id_token_alg, raw.id_token_signed_response_alg);
         let lives = &mut spec.lives;
         for (life, from_file) in [
             (&mut lives.id_token, raw.id_token_lifetime),

@@ -19,8 +19,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tsidecar_localapi::ServiceName;
 use tsidecar_oauth::client::ClientSpec;
+use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::policy::FileRule;
 use tsidecar_oauth::resource::Resource;
+use tsidecar_oauth::rotation::{self, Demand};
 use tsidecar_oauth::time::Lifetime;
 use tsidecar_oauth::uri::Issuer;
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub claims: ClaimsConfig,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[keys]`.
+    pub keys: KeysConfig,
     /// `[state] dir`.
     pub state_dir: PathBuf,
     /// `[log]`.
@@ -168,6 +172,24 @@ pub struct Limits {
     pub node_burst: NonZeroU32,
 }
 
+/// `[keys]`: when keys are rotated, and which there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysConfig {
+    /// How long a key is in use; `None` until a command rotates it.
+    pub rotate_every: Option<Lifetime>,
+    /// How long a key is published before it is used.
+    pub publish_ahead: Lifetime,
+    /// Algorithms with a key in any case; those that a client or resource asks for have one, too.
+    pub algorithms: Vec<Algorithm>,
+}
+
+impl KeysConfig {
+    /// With what is asked of the keys.
+    pub const fn policy(&self, demand: Demand) -> rotation::Policy {
+        rotation::Policy { every: self.rotate_every, ahead: self.publish_ahead, demand }
+    }
+}
+
 /// `[log]`: what is written to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -250,6 +272,11 @@ impl Default for Config {
                 connections: 1024,
                 node_requests_per_minute: NonZeroU32::new(1200),
                 node_burst: NonZeroU32::MIN.saturating_add(199),
+            },
+            keys: KeysConfig {
+                rotate_every: Some(Lifetime::from_days(90)),
+                publish_ahead: Lifetime::from_days(1),
+                algorithms: vec![Algorithm::Rs256, Algorithm::Es256],
             },
             state_dir: "/var/lib/tsidecar".into(),
             log: LogConfig { format: LogFormat::Text, level: LogLevel::Info },

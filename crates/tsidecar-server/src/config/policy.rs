@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use tsidecar_oauth::id::ClientId;
-use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::policy::FileRule;
 use tsidecar_oauth::resource::Resource;
 use tsidecar_oauth::rule::Rule;
@@ -95,7 +94,7 @@ fn resource(source: &Source, index: usize, raw: &raw::Resource) -> Result<Resour
         |id| id.strip_prefix("tag:").map_or_else(|| is_client(id), |name| !name.is_empty()),
         "client ids, or \"tag:NAME\"",
     )?;
-    let alg = raw.signing_alg.map_or_else(Algorithm::default, Algorithm::from);
+    let alg = raw.signing_alg.unwrap_or_default();
     let access_token = raw.access_token_lifetime.map(|Length(length)| length);
     if access_token.is_some_and(|life| !(60..=86_400).contains(&life.as_secs())) {
         let message = "is out of range; allowed: \"1m\" to \"1d\"";

@@ -20,6 +20,7 @@ pub(super) struct File {
     pub claims: Claims,
     pub compat: Compat,
     pub limits: Limits,
+    pub keys: Keys,
     pub state: State,
     pub log: Log,
     pub rule: Vec<Rule>,
@@ -101,6 +102,14 @@ pub(super) struct Limits {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct Keys {
+    pub rotate_every: Option<LengthOrOff>,
+    pub publish_ahead: Option<Length>,
+    pub algorithms: Option<Vec<Algorithm>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct State {
     pub dir: Option<String>,
 }
@@ -127,7 +136,7 @@ pub(super) struct Client {
     pub grant_types: Option<Vec<GrantType>>,
     pub pkce: Option<PkceRule>,
     pub allow: Option<Allow>,
-    pub id_token_signed_response_alg: Option<SigningAlg>,
+    pub id_token_signed_response_alg: Option<Algorithm>,
     pub claims_in_id_token: Option<bool>,
     pub id_token_lifetime: Option<Length>,
     pub access_token_lifetime: Option<Length>,
@@ -137,24 +146,6 @@ pub(super) struct Client {
     pub disabled: bool,
     #[serde(default)]
     pub login: Login,
-}
-
-/// The algorithms for which every state folder has a key.
-#[derive(Clone, Copy, Deserialize)]
-pub(super) enum SigningAlg {
-    #[serde(rename = "RS256")]
-    Rs256,
-    #[serde(rename = "ES256")]
-    Es256,
-}
-
-impl From<SigningAlg> for Algorithm {
-    fn from(algorithm: SigningAlg) -> Self {
-        match algorithm {
-            SigningAlg::Rs256 => Self::Rs256,
-            SigningAlg::Es256 => Self::Es256,
-        }
-    }
 }
 
 #[derive(Default, Deserialize)]
@@ -186,7 +177,7 @@ pub(super) struct Resource {
     pub clients: Vec<String>,
     #[serde(default)]
     pub servers: Vec<String>,
-    pub signing_alg: Option<SigningAlg>,
+    pub signing_alg: Option<Algorithm>,
     pub access_token_lifetime: Option<Length>,
 }
 

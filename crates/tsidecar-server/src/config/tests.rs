@@ -58,6 +58,12 @@ fn errors_of_options() {
         "[compat]\nintrospect = true",
         "[limits]\nrequests_in_flight = 0",
         "[limits]\nnode_burst = 0",
+        "[keys]\nrotate_every = \"1d\"",
+        "[keys]\nrotate_every = \"never\"",
+        "[keys]\npublish_ahead = \"10m\"",
+        "[keys]\nrotate_every = \"7d\"\npublish_ahead = \"7d\"",
+        "[keys]\nalgorithms = [\"EdDSA\"]",
+        "[keys]\nalgorithms = [\"RS256\", \"HS256\"]",
         "[state]\ndir = \"state\"",
         "[log]\nformat = \"xml\"",
         "[log]\nlevel = \"loud\"",
@@ -65,7 +71,7 @@ fn errors_of_options() {
         "issuer = \"https://a.test",
     ]), @r#"
     t.toml:1: issuer: "https://IDP.tail.test/" must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)
-    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, state, log, rule, client, resource
+    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, state, log, rule, client, resource
     t.toml:3: [listen] tailscale_ssh: "maybe" is not known; allowed: "refuse", "trusted"
     t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, admin_uid, service, proxy
     t.toml:2: [listen] socket: "serve.sock" must be an absolute path without ".."
@@ -90,6 +96,12 @@ fn errors_of_options() {
     t.toml:2: [compat] introspect: there is no key "introspect" here; allowed: tsidp_claims
     t.toml:2: [limits] requests_in_flight: 0 is out of range; allowed: 1 to 65536
     t.toml:2: [limits] node_burst: 0 lets nobody in; allowed: 1 or more
+    t.toml:2: [keys] rotate_every: "1d" is out of range; allowed: "7d" to "3650d", or "off"
+    t.toml:2: [keys] rotate_every: "never" is no length of time; allowed: a whole number and a unit, as in "90s", "10m", "12h", "30d", or "off"
+    t.toml:2: [keys] publish_ahead: "10m" is out of range; allowed: "1d" to "30d"
+    t.toml:3: [keys] publish_ahead: must be shorter than rotate_every, which is "7d"
+    t.toml:2: [keys] algorithms: "RS256" must be in it; "EdDSA" may be, too
+    t.toml:2: [keys] algorithms: "HS256" is not known; allowed: "RS256", "ES256", "EdDSA"
     t.toml:2: [state] dir: "state" must be an absolute path without ".."
     t.toml:2: [log] format: "xml" is not known; allowed: "text", "json"
     t.toml:2: [log] level: "loud" is not known; allowed: "error", "warn", "info", "debug", "trace"
@@ -119,7 +131,7 @@ fn errors_of_clients() {
         client("pkce = \"plain\""),
         client("pkce = \"optional\""),
         client("id_token_signed_response_alg = \"none\""),
-        client("id_token_signed_response_alg = \"EdDSA\""),
+        client("id_token_signed_response_alg = \"HS256\""),
         client("id_token_lifetime = \"5s\""),
         client("access_token_lifetime = \"10\""),
         client("refresh_idle_lifetime = \"4000d\""),
@@ -150,8 +162,8 @@ fn errors_of_clients() {
     t.toml:5: [[client]] grant_types: "password" is not known; allowed: "authorization_code", "refresh_token"
     t.toml:5: [[client]] pkce: "plain" is not known; allowed: "required", "or-nonce", "optional"
     t.toml:5: [[client]] pkce: a public client always needs PKCE: leave out pkce, or write pkce = "required"
-    t.toml:5: [[client]] id_token_signed_response_alg: "none" is not known; allowed: "RS256", "ES256"
-    t.toml:5: [[client]] id_token_signed_response_alg: "EdDSA" is not known; allowed: "RS256", "ES256"
+    t.toml:5: [[client]] id_token_signed_response_alg: "none" is not known; allowed: "RS256", "ES256", "EdDSA"
+    t.toml:5: [[client]] id_token_signed_response_alg: "HS256" is not known; allowed: "RS256", "ES256", "EdDSA"
     t.toml:5: [[client]] id_token_lifetime: is out of range; allowed: "1m" to "1d"
     t.toml:5: [[client]] access_token_lifetime: "10" is no length of time; allowed: a whole number and a unit, as in "90s", "10m", "12h", "30d"
     t.toml:5: [[client]] refresh_idle_lifetime: is out of range; allowed: "5m" to "3650d"
@@ -203,7 +215,7 @@ fn errors_of_rules_and_resources() {
     t.toml:4: [[resource]] scopes: "a b" is no scope; allowed: printable ASCII without space, quote and backslash
     t.toml:4: [[resource]] scopes: "openid" belongs to OpenID Connect, not to a resource
     t.toml:5: [[resource]] default_scopes: "b" is not in scopes
-    t.toml:4: [[resource]] signing_alg: "HS256" is not known; allowed: "RS256", "ES256"
+    t.toml:4: [[resource]] signing_alg: "HS256" is not known; allowed: "RS256", "ES256", "EdDSA"
     t.toml:4: [[resource]] access_token_lifetime: is out of range; allowed: "1m" to "1d"
     t.toml:5: [[resource]] uri: "https://a.test/" means the same resource as "https://a.test"
     "#);
@@ -334,6 +346,20 @@ fn everything_that_can_be_said_is_kept() {
             connections: 1024,
             node_requests_per_minute: None,
             node_burst: 200,
+        },
+        keys: KeysConfig {
+            rotate_every: Some(
+                Lifetime(
+                    7776000,
+                ),
+            ),
+            publish_ahead: Lifetime(
+                86400,
+            ),
+            algorithms: [
+                Rs256,
+                Es256,
+            ],
         },
         state_dir: "/var/lib/tsidecar",
         log: LogConfig {

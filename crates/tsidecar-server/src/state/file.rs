@@ -62,6 +62,21 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), StateErro
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(&failed)
 }
 
+/// Removes a file for good: after a crash it does not come back. One that is not there is gone already.
+///
+/// # Errors
+/// [`StateError::Io`].
+pub(crate) fn remove_private(path: &Path) -> Result<(), StateError> {
+    let failed = StateError::io(path);
+    match std::fs::remove_file(path) {
+        Ok(()) => (),
+        Err(error) if error.kind() == ErrorKind::NotFound => (),
+        Err(error) => return Err(failed(error)),
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(&failed)
+}
+
 /// SHA-256 over parts, each with its length, in hexadecimal digits: what a flipped byte cannot keep.
 pub(crate) fn checksum(parts: &[&str]) -> String {
     let mut hash = Sha256::new();

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use tsidecar_oauth::rotation::KeyRecord;
 use tsidecar_oauth::time::UnixTime;
 
 use super::{Owner, Pins, StateError, check_private, read_pins, read_version};
@@ -29,6 +30,8 @@ pub struct Seen {
     pub known: bool,
     /// What was pinned.
     pub pins: Option<Pins>,
+    /// What is kept of the keys beside themselves; none when one of them is damaged.
+    pub keys: Vec<KeyRecord>,
     /// The time of its newest file: no clock that is right is before it.
     pub newest: UnixTime,
     /// What would stop a start.
@@ -56,8 +59,12 @@ pub fn look(dir: &Path) -> Look {
         keep(problem);
         None
     });
-    if known && let Err(problem) = Keys::look(dir, owner) {
-        keep(problem);
+    let mut keys = Vec::new();
+    if known {
+        keys = Keys::look(dir, owner).unwrap_or_else(|problem| {
+            keep(problem);
+            Vec::new()
+        });
     }
     for part in ["keys", "keys/signing", "keys/sealing", "db"] {
         let path = dir.join(part);
@@ -68,7 +75,7 @@ pub fn look(dir: &Path) -> Look {
         }
     }
     let newest = newest(&[dir.to_owned(), dir.join("db")]);
-    Look::Seen(Seen { owner: metadata.uid(), known, pins, newest, problems })
+    Look::Seen(Seen { owner: metadata.uid(), known, pins, keys, newest, problems })
 }
 
 /// The newest time of change among the files of some folders; 1970 when there is none.

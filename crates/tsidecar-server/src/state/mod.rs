@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 pub use self::error::StateError;
-pub(crate) use self::file::{base16, checksum, read_private, write_private};
+pub(crate) use self::file::{base16, checksum, read_private, remove_private, write_private};
 pub use self::look::{Look, Seen, look};
 pub use self::pins::{Pins, issuer_of};
 

@@ -19,6 +19,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![
         host::configuration(facts),
         host::state(facts),
+        host::keys(facts),
         host::daemon(facts),
         host::sockets(facts),
         host::clock(facts),

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use tsidecar_oauth::rotation::{KeyKind, Stage, in_use};
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 
 use super::Check;
@@ -58,6 +59,36 @@ pub(super) fn state(facts: &Facts) -> Check {
             None => Check::ok(NAME, format!("{dir} is empty; the first start fills it")),
         },
     }
+}
+
+/// How old the keys in use are, and whether they are rotated as configured.
+pub(super) fn keys(facts: &Facts) -> Check {
+    const NAME: &str = "keys";
+    let keys = match &facts.state {
+        Look::Seen(seen) if !seen.keys.is_empty() => &seen.keys,
+        Look::Seen(_) | Look::Absent | Look::Denied => {
+            return Check::skip(NAME, "there are none to look at");
+        }
+    };
+    let mut told = Vec::new();
+    for key in KeyKind::ALL.into_iter().filter_map(|kind| in_use(keys, kind)) {
+        let Stage::Active { activated_at } = key.stage else { continue };
+        if activated_at > facts.now.after(Lifetime::from_minutes(60)) {
+            let text = format!("the {} key {} came into use at a time that is yet to come", key.kind, key.id);
+            let cure = "if the clock is right now: tsidecar keys rotate";
+            return Check::warn(NAME, text, cure);
+        }
+        let days = activated_at.until(facts.now).as_secs() / 86_400;
+        let late = facts.config.keys.rotate_every.map(|every| every.as_secs() / 86_400 + 2);
+        if late.is_some_and(|late| days >= late) {
+            let text =
+                format!("the {} key {} is in use for {days} days: it is not rotated", key.kind, key.id);
+            let cure = "the running daemon rotates keys; look at: journalctl -u tsidecar";
+            return Check::warn(NAME, text, cure);
+        }
+        told.push(format!("{} for {}", key.kind, count(usize::try_from(days).unwrap_or(usize::MAX), "day")));
+    }
+    Check::ok(NAME, format!("in use: {}", told.join(", ")))
 }
 
 pub(super) fn daemon(facts: &Facts) -> Check {

@@ -4,7 +4,9 @@
 
 use serde_json::json;
 use tsidecar_localapi::Daemon as Tailscaled;
-use tsidecar_oauth::time::UnixTime;
+use tsidecar_oauth::id::KeyId;
+use tsidecar_oauth::rotation::{KeyKind, KeyRecord, Stage};
+use tsidecar_oauth::time::{Lifetime, UnixTime};
 
 use super::facts::Tailnet;
 use super::*;
@@ -30,6 +32,18 @@ fn tailnet() -> Tailnet {
     }
 }
 
+fn key(activated_at: u64) -> KeyRecord {
+    let activated_at = UnixTime::from_secs(activated_at);
+    KeyRecord {
+        id: KeyId::parse("00c0ffee").unwrap(),
+        kind: KeyKind::Sealing,
+        serial: 1,
+        created_at: activated_at,
+        stage: Stage::Active { activated_at },
+        longest: Lifetime::from_days(180),
+    }
+}
+
 fn healthy() -> Facts {
     Facts {
         file: "/etc/tsidecar/tsidecar.toml".into(),
@@ -46,6 +60,7 @@ fn healthy() -> Facts {
             owner: 990,
             known: true,
             pins: None,
+            keys: vec![key(1_799_000_000)],
             newest: UnixTime::from_secs(1_800_000_000),
             problems: Vec::new(),
         }),
@@ -73,6 +88,7 @@ fn a_healthy_host() {
     insta::assert_snapshot!(describe(&judge(&healthy())), @"
     ok    configuration  /etc/tsidecar/tsidecar.toml is valid; it has 0 clients
     ok    state          /var/lib/tsidecar is whole, and open to uid 990 only
+    ok    keys           in use: sealing for 11 days
     ok    daemon         tsidecar 0.1.0 is ready, with 2 clients
     ok    sockets        /run/tsidecar/serve.sock
     ok    clock          plausible, and not behind anything that was written
@@ -290,6 +306,7 @@ fn what_is_wrong_on_this_host() {
             seen.problems = vec![StateError::Missing { what: "db", dir: "/var/lib/tsidecar".into() }];
         }),
         seen(|seen| seen.newest = UnixTime::from_secs(1_800_009_000)),
+        seen(|seen| seen.keys = vec![key(1_792_000_000)]),
         after(|facts| facts.now = UnixTime::from_secs(1_000_000_000)),
         after(|facts| facts.daemon = Err(CommandError::Denied { socket: "/run/tsidecar/admin.sock".into() })),
         after(|facts| facts.daemon = Err(CommandError::Timeout)),
@@ -313,8 +330,10 @@ fn what_is_wrong_on_this_host() {
                          → look at it; it works as it is
     --
     ok    state          /var/lib/tsidecar is not there yet; the first start makes it
+    skip  keys           there are none to look at
     --
     skip  state          /var/lib/tsidecar is not yours to look at; run this as root
+    skip  keys           there are none to look at
     --
     fail  state          db is missing in /var/lib/tsidecar, which was in use before; nothing is replaced silently: restore it from a backup, or move the whole folder away to start anew (all logins and tokens end, and relying parties must fetch new keys)
                          → the daemon does not start before this is done
@@ -322,6 +341,11 @@ fn what_is_wrong_on_this_host() {
     fail  clock          the clock is 8995 s behind the newest file of the state folder
                          → set the clock, and keep it right (`timedatectl set-ntp true`); tokens carry times that others check
     --
+    warn  keys           the sealing key 00c0ffee is in use for 92 days: it is not rotated
+                         → the running daemon rotates keys; look at: journalctl -u tsidecar
+    --
+    warn  keys           the sealing key 00c0ffee came into use at a time that is yet to come
+                         → if the clock is right now: tsidecar keys rotate
     fail  clock          the clock shows a time before 2026
                          → set the clock, and keep it right (`timedatectl set-ntp true`); tokens carry times that others check
     --
@@ -390,6 +414,7 @@ async fn a_host_with_nothing_is_told_everything() {
     insta::assert_snapshot!(output.text.replace(&dir.to_string(), "/x"), @"
     ok    configuration  /x/tsidecar.toml is valid; it has 0 clients
     ok    state          /x/state is not there yet; the first start makes it
+    skip  keys           there are none to look at
     fail  daemon         tsidecar does not answer on /x/a: No such file or directory (os error 2); is it running? (`systemctl status tsidecar`)
                          → systemctl start tsidecar
     fail  sockets        /x/s is not there, or is no socket

@@ -12,6 +12,7 @@ use super::error::AdminError;
 use super::shape::{ClientAnswer, ClientRequest, Rotation};
 use crate::audit::TARGET;
 use crate::entropy;
+use crate::keys::rotation::Bench;
 use crate::snapshot::Snapshot;
 use crate::store::{Store, StoredClient};
 
@@ -159,6 +160,8 @@ impl Desk<'_> {
         what: &'static str,
     ) -> Result<ClientAnswer, AdminError> {
         let client = Client::new(spec.clone(), not_before)?;
+        let bench = Bench { snapshot: self.snapshot, store: self.store, now: self.now };
+        let snapshot = bench.provide(snapshot.demand().clone().with_client(&spec)).await?;
         snapshot.signing.active(client.id_token_alg())?;
         let told = ClientAnswer::new(&client, None);
         let intent = self.store.intent();
@@ -167,7 +170,7 @@ impl Desk<'_> {
         drop(intent);
         pending.await?;
         tracing::info!(target: TARGET, event = "client_changed", client.id = %client.id(), "{what}");
-        self.swap(snapshot)?;
+        self.swap(&snapshot)?;
         Ok(told)
     }
 

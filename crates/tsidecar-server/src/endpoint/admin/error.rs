@@ -7,9 +7,11 @@ use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use tsidecar_oauth::client::ClientError;
 use tsidecar_oauth::id::{ClientId, IdError};
 use tsidecar_oauth::jose::JoseError;
+use tsidecar_oauth::rotation::RotationError;
 
 use super::shape::ErrorAnswer;
 use crate::failure::Failure;
+use crate::keys::rotation::KeyError;
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::tailnet::Unready;
@@ -50,6 +52,9 @@ pub(super) enum AdminError {
     /// There is no key for what the client asks for.
     #[error("{0}")]
     NoKey(#[from] JoseError),
+    /// Keys are not changed.
+    #[error("{0}")]
+    Keys(#[from] KeyError),
     /// The client id is none.
     #[error("client_id {0}")]
     Id(#[from] IdError),
@@ -81,20 +86,33 @@ impl From<Failure> for AdminError {
 impl AdminError {
     fn table(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NoPath | Self::NoClient(_) => (StatusCode::NOT_FOUND, "not_found"),
+            Self::NoPath | Self::NoClient(_) | Self::Keys(KeyError::Rotation(RotationError::Unknown(_))) => {
+                (StatusCode::NOT_FOUND, "not_found")
+            }
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
             Self::Body(_, status) => (*status, "invalid_request"),
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::Client(_) | Self::NoKey(_) | Self::Id(_) => {
                 (StatusCode::BAD_REQUEST, "invalid_client_metadata")
             }
-            Self::Exists(_) | Self::InFile { .. } | Self::Public(_) => (StatusCode::CONFLICT, "conflict"),
+            Self::Exists(_)
+            | Self::InFile { .. }
+            | Self::Public(_)
+            | Self::Keys(KeyError::Rotation(RotationError::NotInUse(_))) => {
+                (StatusCode::CONFLICT, "conflict")
+            }
             Self::Store(StoreError::Busy | StoreError::NoSpace { .. } | StoreError::Closed)
             | Self::Unready(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
             Self::Store(StoreError::TooLarge { .. }) => (StatusCode::BAD_REQUEST, "invalid_client_metadata"),
-            Self::Store(StoreError::Corrupt { .. } | StoreError::Io(_)) | Self::Snapshot(_) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "server_error")
-            }
+            Self::Store(StoreError::Corrupt { .. } | StoreError::Io(_))
+            | Self::Snapshot(_)
+            | Self::Keys(
+                KeyError::State(_)
+                | KeyError::Snapshot(_)
+                | KeyError::Store(_)
+                | KeyError::Thread(_)
+                | KeyError::Homeless,
+            ) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
         }
     }
 

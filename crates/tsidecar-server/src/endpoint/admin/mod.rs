@@ -7,12 +7,14 @@
 //! | `/clients/{id}` | GET; PUT: make or replace; DELETE |
 //! | `/clients/{id}/rotate-secret` | POST |
 //! | `/admin/keys`, `/admin/status`, `/admin/whois?addr=IP` | GET |
+//! | `/admin/keys/rotate` | POST |
 //!
 //! The socket admits root and never tailscaled, and no request with a sign of a proxy gets here ([`crate::serve`]), so that a
 //! mistaken `tailscale serve` of this socket gives nobody anything.
 
 mod clients;
 mod error;
+mod keys;
 pub mod shape;
 mod status;
 
@@ -28,6 +30,7 @@ use self::clients::Desk;
 use self::error::AdminError;
 use self::shape::{ClientRequest, RotateRequest};
 use crate::app::App;
+use crate::keys::rotation::Bench;
 use crate::web::body;
 use crate::web::response::{Answer, json};
 
@@ -38,7 +41,10 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let desk = Desk { snapshot: &app.snapshot, store: &*app.store, now: app.clock.now() };
-    let answered = if request.uri().path().starts_with("/admin/") {
+    let path = request.uri().path();
+    let answered = if path == keys::ROTATE {
+        keys::rotate(Bench::of(app), request).await
+    } else if path.starts_with("/admin/") {
         status::route(app, &request).await
     } else {
         clients_route(&desk, request).await

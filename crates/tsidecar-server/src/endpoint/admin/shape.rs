@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tsidecar_oauth::client::{AuthMethod, Client, ClientSpec, GrantType, PkceRule};
 use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::policy::Access;
+use tsidecar_oauth::rotation::KeyKind;
 use tsidecar_oauth::secret::ClientSecret;
 
 use crate::config::{Length, spell};
+use crate::keys::{Change, KeyInfo};
 
 /// A client as it is told. Secrets never are, except once, when they are made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -168,6 +170,27 @@ pub enum Rotation {
 pub struct RotateRequest {
     /// What to do.
     pub mode: Rotation,
+}
+
+/// The body of `POST /admin/keys/rotate`; an empty one rotates every kind in time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeysRequest {
+    /// The kind to rotate; absent: all.
+    pub kind: Option<KeyKind>,
+    /// Whether the new key is used at once, before relying parties know it.
+    pub now: bool,
+    /// The id of a key that somebody else may hold: it goes at once.
+    pub compromised: Option<String>,
+}
+
+/// The answer to `POST /admin/keys/rotate`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeysAnswer {
+    /// What changed; nothing where a next key was there already.
+    pub changes: Vec<Change>,
+    /// The keys as they are now.
+    pub keys: Vec<KeyInfo>,
 }
 
 /// The answer to `GET /admin/status`.

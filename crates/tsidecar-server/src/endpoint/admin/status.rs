@@ -12,6 +12,7 @@ use super::error::AdminError;
 use super::shape::{DeviceAnswer, StatusAnswer, WhoisAnswer};
 use crate::app::App;
 use crate::identity::Sighting;
+use crate::keys::KeyInfo;
 use crate::snapshot::Snapshot;
 use crate::web::response::Answer;
 
@@ -25,7 +26,7 @@ pub(super) async fn route<B>(app: &Arc<App>, request: &Request<B>) -> Result<Ans
     }
     let snapshot = app.snapshot.load_full();
     match path {
-        "/admin/keys" => answer(StatusCode::OK, &&*snapshot.keys),
+        "/admin/keys" => answer(StatusCode::OK, &KeyInfo::all(&snapshot.keys, &snapshot.key_policy())),
         "/admin/status" => answer(StatusCode::OK, &status(app, &snapshot)),
         _ => {
             let address = address(request.uri().query().unwrap_or_default())?;
