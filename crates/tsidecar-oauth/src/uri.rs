@@ -1,11 +1,12 @@
-//! URIs with a meaning: the issuer, redirect URIs, resource indicators.
+//! URIs with a meaning: the issuer, redirect URIs, resource indicators, what we fetch.
 //!
 //! Layer 0. URIs are parsed to be validated and compared as bytes; the exceptions are written where they are made.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 /// The longest URI that is taken for one.
 const LONGEST: usize = 512;
@@ -34,6 +35,14 @@ pub enum UriError {
         "must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)"
     )]
     Issuer,
+    /// What we fetch or post to must be `https://host[:port]/…`.
+    #[error("must be https://HOST[:PORT]/…, with a port other than 0")]
+    NotHttps,
+    /// A host that parsers read in more than one way.
+    #[error(
+        "has a host in an unusual spelling: write the name in letters, or the address as it is usually written"
+    )]
+    Host,
     /// A path with `.` or `..` segments, which two parsers read differently.
     #[error("has a path with \".\" or \"..\" segments, or a backslash")]
     Path,
@@ -242,6 +251,79 @@ fn without_slash(url: &Url) -> &str {
     url.as_str().strip_suffix('/').unwrap_or(url.as_str())
 }
 
+/// A URL that the daemon may fetch from or post to, so far as its text can tell: https, a host in its one usual spelling, no user
+/// name, no fragment. Whether the address behind the name may be dialled is judged when it is dialled ([`crate::address`]).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchUrl {
+    text: String,
+    host: String,
+    literal: Option<IpAddr>,
+    port: u16,
+    target: String,
+}
+
+impl FetchUrl {
+    /// Checks a URL.
+    ///
+    /// # Errors
+    /// [`UriError`] with the reason. A host that the parser had to rewrite (`0x7f.1`, `%31`) and one with a dot at the end are
+    /// refused: whoever writes those wants them to be read in two ways.
+    pub fn parse(text: &str) -> Result<Self, UriError> {
+        let url = absolute(text)?;
+        let scheme = text.get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("https://"));
+        let rest = scheme.and(text.get(8..)).ok_or(UriError::NotHttps)?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let path = path.split('?').next().unwrap_or_default();
+        if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+            return Err(UriError::Path);
+        }
+        let host = url.host_str().filter(|host| !host.ends_with('.')).ok_or(UriError::Host)?;
+        let (spelled, after) = authority.split_at_checked(host.len()).ok_or(UriError::Host)?;
+        if !spelled.eq_ignore_ascii_case(host) || !(after.is_empty() || after.starts_with(':')) {
+            return Err(UriError::Host);
+        }
+        let port = url.port_or_known_default().filter(|port| *port != 0).ok_or(UriError::NotHttps)?;
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => Some(address.into()),
+            Some(Host::Ipv6(address)) => Some(address.into()),
+            Some(Host::Domain(_)) | None => None,
+        };
+        let target = url[Position::BeforePath..Position::AfterQuery].to_owned();
+        Ok(Self { text: text.to_owned(), host: host.to_owned(), literal, port, target })
+    }
+
+    /// The URL as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The host in small letters; an IPv6 address stands in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The address, when the host is written as one.
+    pub const fn literal(&self) -> Option<IpAddr> {
+        self.literal
+    }
+
+    /// The port: 443 unless another one is written.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Path and query, as a request line has them.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+}
+
+impl fmt::Display for FetchUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -375,7 +457,65 @@ mod tests {
         assert!(ResourceIndicator::parse("urn:example:mcp").is_ok());
     }
 
+    #[test]
+    fn what_is_fetched_has_one_reading() {
+        let url = FetchUrl::parse("https://App.test:8443/keys/jwks.json?v=1").unwrap();
+        assert_eq!((url.host(), url.port(), url.target()), ("app.test", 8443, "/keys/jwks.json?v=1"));
+        assert_eq!((url.as_str(), url.literal()), ("https://App.test:8443/keys/jwks.json?v=1", None));
+        let bare = FetchUrl::parse("HTTPS://app.test:443").unwrap();
+        assert_eq!((bare.host(), bare.port(), bare.target()), ("app.test", 443, "/"));
+        let four = FetchUrl::parse("https://192.168.1.5/x").unwrap();
+        assert_eq!((four.host(), four.literal()), ("192.168.1.5", Some([192, 168, 1, 5].into())));
+        let six = FetchUrl::parse("https://[fd00::5]:9000/x").unwrap();
+        assert_eq!((six.host(), six.literal(), six.port()), ("[fd00::5]", "fd00::5".parse().ok(), 9000));
+        for (bad, why) in [
+            ("http://app.test/x", UriError::NotHttps),
+            ("ftp://app.test/x", UriError::NotHttps),
+            ("https:app.test/x", UriError::NotHttps),
+            ("https:/app.test/x", UriError::NotHttps),
+            ("https:///app.test/x", UriError::Host),
+            ("https://app.test:0/x", UriError::NotHttps),
+            ("https://user@app.test/x", UriError::UserInfo),
+            ("https://user:secret@app.test/x", UriError::UserInfo),
+            ("https://@app.test/x", UriError::Host),
+            ("https://app.test/x#f", UriError::Fragment),
+            ("https://app.test/a/../x", UriError::Path),
+            ("https://app.test/./x", UriError::Path),
+            ("https://app.test./x", UriError::Host),
+            // 127.0.0.1, as browsers and C libraries read it.
+            ("https://2130706433/", UriError::Host),
+            ("https://0x7f.1/", UriError::Host),
+            ("https://0177.0.0.1/", UriError::Host),
+            ("https://127.1/", UriError::Host),
+            ("https://0/", UriError::Host),
+            ("https://%31%32%37.0.0.1/", UriError::Host),
+            ("https://127.0.0.1./", UriError::Host),
+            ("https://[0:0:0:0:0:0:0:1]/", UriError::Host),
+            ("https://[::ffff:127.0.0.1]/", UriError::Host),
+            ("https://[fe80::1%25eth0]/", UriError::Malformed),
+            ("https://app.test\\@evil.test/", UriError::Malformed),
+            ("https://\u{ff10}/", UriError::Malformed),
+            ("https://app.test/\n", UriError::Malformed),
+            ("https://", UriError::Malformed),
+            ("", UriError::Malformed),
+        ] {
+            assert_eq!(FetchUrl::parse(bad), Err(why), "{bad}");
+        }
+    }
+
     proptest! {
+        /// Whatever passes is dialled at the host that a reader sees between `//` and the next delimiter.
+        #[test]
+        fn the_host_of_what_is_fetched_is_the_one_in_the_text(text in r"https://[0-9a-fx.:@%/?\[\]-]{1,24}") {
+            if let Ok(url) = FetchUrl::parse(&text) {
+                let rest = text.strip_prefix("https://").unwrap();
+                let authority = rest.split(['/', '?']).next().unwrap();
+                let port = authority.strip_prefix(url.host()).unwrap();
+                prop_assert!(port.is_empty() || port.strip_prefix(':').unwrap().bytes().all(|b| b.is_ascii_digit()));
+                prop_assert!(url.target().starts_with('/'));
+            }
+        }
+
         #[test]
         fn only_the_same_bytes_match(presented in "https://[ -~]{0,30}") {
             let registered = RedirectUri::parse("https://app.test/cb").unwrap();
@@ -394,7 +534,7 @@ mod tests {
             if let Ok(uri) = RedirectUri::parse(&registered) {
                 let _ = uri.matches(&presented);
             }
-            let _ = (Issuer::parse(&registered), ResourceIndicator::parse(&presented));
+            let _ = (Issuer::parse(&registered), ResourceIndicator::parse(&presented), FetchUrl::parse(&presented));
         }
     }
 }
