@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::limiter::Limiter;
+use crate::outbound::Outbound;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::tailnet::Tailnet;
@@ -23,6 +24,8 @@ pub struct App {
     pub tailnet: Arc<Tailnet>,
     /// Rate limits per node.
     pub limiter: Limiter,
+    /// The way out: HTTPS to clients' hosts.
+    pub outbound: Arc<Outbound>,
     /// The time.
     pub clock: Clock,
 }

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod limiter;
 pub mod log;
 pub mod notify;
+pub mod outbound;
 pub mod peer;
 pub mod reload;
 pub mod router;

@@ -163,6 +163,7 @@ fn needs_restart(start: &Config, now: &Config, snapshot: &Snapshot) -> Vec<&'sta
         ("[listen]", start.listen != now.listen),
         ("[identity]", start.identity != now.identity),
         ("[limits]", start.limits != now.limits),
+        ("[outbound]", start.outbound != now.outbound),
         ("[state]", start.state_dir != now.state_dir),
         ("[log]", start.log != now.log),
     ];

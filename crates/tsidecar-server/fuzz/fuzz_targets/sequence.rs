@@ -33,6 +33,7 @@ use tsidecar_server::{
     identity::IdentityPolicy,
     keys::KeyRing,
     limiter::Limiter,
+    outbound::Outbound,
     peer::{Gate, ListenerContext, Role},
     router,
     snapshot::Snapshot,
@@ -84,6 +85,7 @@ struct World {
     config: Arc<Config>,
     snapshot: Arc<Snapshot>,
     tailnet: Arc<Tailnet>,
+    outbound: Arc<Outbound>,
     context: ListenerContext,
     _tailscaled: Tailscaled,
 }
@@ -123,7 +125,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         tailnet
     });
     let context = ListenerContext::new(Role::Host, "/run/serve.sock".into()).unwrap();
-    World { runtime, config, snapshot, tailnet, context, _tailscaled: tailscaled }
+    let outbound = Arc::new(Outbound::new(&config.outbound).unwrap());
+    World { runtime, config, snapshot, tailnet, outbound, context, _tailscaled: tailscaled }
 });
 
 fn ring(issuer: &Issuer) -> KeyRing {
@@ -184,6 +187,7 @@ fuzz_target!(|steps: Vec<Step>| {
         store: Arc::new(MemoryStore::new()),
         tailnet: Arc::clone(&world.tailnet),
         limiter: Limiter::new(&world.config.limits),
+        outbound: Arc::clone(&world.outbound),
         clock: Clock::system(),
     });
     let mut run = Run { app, codes: Vec::new(), grants: Vec::new() };

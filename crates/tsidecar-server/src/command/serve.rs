@@ -34,6 +34,7 @@ use crate::{
     },
     limiter::Limiter,
     log, notify,
+    outbound::{Outbound, OutboundError},
     peer::{Bound, Gate, PlaceError, Plan},
     reload::{reload, remember},
     serve,
@@ -79,6 +80,9 @@ pub enum ServeError {
     /// A socket.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The client for fetches cannot be made.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     /// The clock went back while the daemon ran.
     #[error(
         "the clock went back by more than an hour: the daemon ends, so that its next start declares the codes of the lost time dead"
@@ -102,7 +106,7 @@ impl ServeError {
             Self::ClockWentBack
             | Self::Io { .. }
             | Self::Place(PlaceError::Io { .. } | PlaceError::InUse(_)) => Exit::Failed,
-            Self::Config(_) | Self::Place(_) | Self::Snapshot(_) => Exit::Config,
+            Self::Config(_) | Self::Outbound(_) | Self::Place(_) | Self::Snapshot(_) => Exit::Config,
             Self::State(_) | Self::Keys(_) | Self::Open(_) | Self::Store(_) => Exit::State,
         }
     }
@@ -287,6 +291,7 @@ struct World {
 /// Follows tailscaled, answers requests and signals, until the stop.
 async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
     let World { config, client, paths, sockets, stop } = world;
+    let outbound = Arc::new(Outbound::new(&config.outbound)?);
     let gate = Arc::new(Gate::new(client.clone()));
     let issuer = opened.snapshot.issuer.clone();
     let tailnet = Tailnet::start(Settings {
@@ -305,6 +310,7 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
     });
     let app = Arc::new(App {
         limiter: Limiter::new(&config.limits),
+        outbound,
         snapshot: ArcSwap::from_pointee(opened.snapshot),
         store: opened.store,
         tailnet: Arc::clone(&tailnet),

@@ -43,6 +43,7 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
     overlay(&mut config.claims.tsidp_claims, file.compat.tsidp_claims);
     limits(source, &file.limits, &mut config)?;
     keys(source, &file.keys, &mut config.keys)?;
+    super::outbound::overlay(source, &file.outbound, &mut config)?;
     if let Some(dir) = &file.state.dir {
         config.state_dir = absolute(source, &[Key("state"), Key("dir")], dir)?;
     }
@@ -61,7 +62,7 @@ fn overlay<T>(value: &mut T, from_file: Option<T>) {
     }
 }
 
-fn absolute(source: &Source, steps: &[Step<'_>], text: &str) -> Result<PathBuf, ConfigError> {
+pub(super) fn absolute(source: &Source, steps: &[Step<'_>], text: &str) -> Result<PathBuf, ConfigError> {
     let path = Path::new(text);
     let plain = path.components().all(|part| !matches!(part, std::path::Component::ParentDir));
     if path.is_absolute() && plain {

@@ -5,6 +5,7 @@
 
 mod build;
 mod clients;
+mod outbound;
 mod policy;
 mod raw;
 mod source;
@@ -28,6 +29,7 @@ use tsidecar_oauth::uri::Issuer;
 
 use self::source::Source;
 
+pub use self::outbound::{OutboundConfig, TestHost};
 pub use self::source::ConfigError;
 pub(crate) use self::value::{Length, spell};
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[keys]`.
     pub keys: KeysConfig,
+    /// `[outbound]`.
+    pub outbound: OutboundConfig,
     /// `[state] dir`.
     pub state_dir: PathBuf,
     /// `[log]`.
@@ -278,6 +282,7 @@ impl Default for Config {
                 publish_ahead: Lifetime::from_days(1),
                 algorithms: vec![Algorithm::Rs256, Algorithm::Es256],
             },
+            outbound: OutboundConfig::default(),
             state_dir: "/var/lib/tsidecar".into(),
             log: LogConfig { format: LogFormat::Text, level: LogLevel::Info },
             rules: Vec::new(),

@@ -21,6 +21,7 @@ pub(super) struct File {
     pub compat: Compat,
     pub limits: Limits,
     pub keys: Keys,
+    pub outbound: Outbound,
     pub state: State,
     pub log: Log,
     pub rule: Vec<Rule>,
@@ -106,6 +107,14 @@ pub(super) struct Keys {
     pub rotate_every: Option<LengthOrOff>,
     pub publish_ahead: Option<Length>,
     pub algorithms: Option<Vec<Algorithm>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Outbound {
+    pub ca_file: Option<String>,
+    pub test_host: Option<String>,
+    pub test_ca: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

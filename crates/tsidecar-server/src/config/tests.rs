@@ -64,6 +64,16 @@ fn errors_of_options() {
         "[keys]\nrotate_every = \"7d\"\npublish_ahead = \"7d\"",
         "[keys]\nalgorithms = [\"EdDSA\"]",
         "[keys]\nalgorithms = [\"RS256\", \"HS256\"]",
+        "[outbound]\nca_file = \"ca.pem\"",
+        "[outbound]\nca_file = \"/nowhere/ca.pem\"",
+        "[outbound]\nca_file = \"/etc/passwd\"",
+        "[outbound]\ntest_ca = \"/etc/passwd\"",
+        "[outbound]\ntest_host = \"rp.test:8443\"",
+        "[outbound]\ntest_host = \"rp.test\"\ntest_ca = \"/etc/passwd\"",
+        "[outbound]\ntest_host = \"rp.example.com:8443\"\ntest_ca = \"/etc/passwd\"",
+        "[outbound]\ntest_host = \"127.0.0.1:8443\"\ntest_ca = \"/etc/passwd\"",
+        "[outbound]\ntest_host = \"u@rp.test:8443\"\ntest_ca = \"/etc/passwd\"",
+        "[outbound]\nproxy = \"http://127.0.0.1:3128\"",
         "[state]\ndir = \"state\"",
         "[log]\nformat = \"xml\"",
         "[log]\nlevel = \"loud\"",
@@ -71,7 +81,7 @@ fn errors_of_options() {
         "issuer = \"https://a.test",
     ]), @r#"
     t.toml:1: issuer: "https://IDP.tail.test/" must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)
-    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, state, log, rule, client, resource
+    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, outbound, state, log, rule, client, resource
     t.toml:3: [listen] tailscale_ssh: "maybe" is not known; allowed: "refuse", "trusted"
     t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, admin_uid, service, proxy
     t.toml:2: [listen] socket: "serve.sock" must be an absolute path without ".."
@@ -102,6 +112,16 @@ fn errors_of_options() {
     t.toml:3: [keys] publish_ahead: must be shorter than rotate_every, which is "7d"
     t.toml:2: [keys] algorithms: "RS256" must be in it; "EdDSA" may be, too
     t.toml:2: [keys] algorithms: "HS256" is not known; allowed: "RS256", "ES256", "EdDSA"
+    t.toml:2: [outbound] ca_file: "ca.pem" must be an absolute path without ".."
+    t.toml:2: [outbound] ca_file: /nowhere/ca.pem: cannot be read: No such file or directory (os error 2)
+    t.toml:2: [outbound] ca_file: /etc/passwd has no certificate in it
+    t.toml:2: [outbound] test_ca: needs test_host beside it
+    t.toml:2: [outbound] test_host: needs test_ca beside it
+    t.toml:2: [outbound] test_host: "rp.test" cannot be it; allowed: "NAME.test:PORT", "localhost:PORT"
+    t.toml:2: [outbound] test_host: "rp.example.com:8443" cannot be it; allowed: "NAME.test:PORT", "localhost:PORT"
+    t.toml:2: [outbound] test_host: "127.0.0.1:8443" cannot be it; allowed: "NAME.test:PORT", "localhost:PORT"
+    t.toml:2: [outbound] test_host: "u@rp.test:8443" cannot be it; allowed: "NAME.test:PORT", "localhost:PORT"
+    t.toml:2: [outbound] proxy: there is no key "proxy" here; allowed: ca_file, test_host, test_ca
     t.toml:2: [state] dir: "state" must be an absolute path without ".."
     t.toml:2: [log] format: "xml" is not known; allowed: "text", "json"
     t.toml:2: [log] level: "loud" is not known; allowed: "error", "warn", "info", "debug", "trace"
@@ -361,6 +381,10 @@ fn everything_that_can_be_said_is_kept() {
                 Es256,
             ],
         },
+        outbound: OutboundConfig {
+            authorities: None,
+            test: None,
+        },
         state_dir: "/var/lib/tsidecar",
         log: LogConfig {
             format: Text,
@@ -519,10 +543,19 @@ fn the_shipped_file_names_every_key_and_its_examples_are_valid() {
     let secret = folder.path().join("s");
     std::fs::write(&secret, "x".repeat(32)).unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, crate::outbound::ca_for_tests()).unwrap();
     let uncommented = uncommented
         .replace("/etc/tsidecar/grafana.secret", secret.to_str().unwrap())
+        .replace("/etc/tsidecar/our-ca.pem", ca.to_str().unwrap())
+        .replace("/etc/tsidecar/test-ca.pem", ca.to_str().unwrap())
         .replace("uid = \"caddy\"", "uid = 998");
-    read(&uncommented).unwrap();
+    let config = read(&uncommented).unwrap();
+    assert!(
+        config.warnings.iter().any(|warning| warning.contains("this is for tests only")),
+        "{:?}",
+        config.warnings
+    );
     for key in include_str!("raw.rs").lines().filter_map(key_of_line) {
         let stands = SHIPPED.lines().any(|line| {
             let text = line.trim_start_matches(['#', ' ']);

@@ -15,6 +15,7 @@ use crate::config::{Config, ProxyListener};
 use crate::demo::{Script, Tailscaled};
 use crate::identity::IdentityPolicy;
 use crate::limiter::Limiter;
+use crate::outbound::Outbound;
 use crate::peer::Plan;
 use crate::snapshot::Snapshot;
 use crate::snapshot::tests::{pins, ring, stored};
@@ -80,6 +81,7 @@ impl House {
         });
         let app = Arc::new(App {
             limiter: Limiter::new(&config.limits),
+            outbound: Arc::new(Outbound::new(&config.outbound).unwrap()),
             snapshot: snapshot_cell(snapshot),
             store: Arc::new(MemoryStore::new()),
             tailnet,
