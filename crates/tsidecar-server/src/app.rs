@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::limiter::Limiter;
-use crate::outbound::Outbound;
+use crate::outbound::{ClientKeys, Outbound};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::tailnet::Tailnet;
@@ -26,6 +26,8 @@ pub struct App {
     pub limiter: Limiter,
     /// The way out: HTTPS to clients' hosts.
     pub outbound: Arc<Outbound>,
+    /// The keys that clients publish.
+    pub client_keys: Arc<ClientKeys>,
     /// The time.
     pub clock: Clock,
 }

@@ -33,7 +33,7 @@ use tsidecar_server::{
     identity::IdentityPolicy,
     keys::KeyRing,
     limiter::Limiter,
-    outbound::Outbound,
+    outbound::{ClientKeys, Outbound},
     peer::{Gate, ListenerContext, Role},
     router,
     snapshot::Snapshot,
@@ -187,6 +187,7 @@ fuzz_target!(|steps: Vec<Step>| {
         store: Arc::new(MemoryStore::new()),
         tailnet: Arc::clone(&world.tailnet),
         limiter: Limiter::new(&world.config.limits),
+        client_keys: ClientKeys::new(Arc::clone(&world.outbound)),
         outbound: Arc::clone(&world.outbound),
         clock: Clock::system(),
     });

@@ -34,7 +34,7 @@ use crate::{
     },
     limiter::Limiter,
     log, notify,
-    outbound::{Outbound, OutboundError},
+    outbound::{ClientKeys, Outbound, OutboundError},
     peer::{Bound, Gate, PlaceError, Plan},
     reload::{reload, remember},
     serve,
@@ -310,6 +310,7 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
     });
     let app = Arc::new(App {
         limiter: Limiter::new(&config.limits),
+        client_keys: ClientKeys::new(Arc::clone(&outbound)),
         outbound,
         snapshot: ArcSwap::from_pointee(opened.snapshot),
         store: opened.store,

@@ -12,6 +12,7 @@ mod cache;
 mod error;
 mod freshness;
 mod http;
+mod jwks;
 mod limits;
 mod own;
 mod system;
@@ -47,6 +48,7 @@ use crate::peer::Origin;
 pub use self::cache::{Document, DocumentCache, DocumentError, Source};
 pub use self::error::{Allowance, FetchError, Forbidden, OutboundError};
 pub use self::http::Fetched;
+pub use self::jwks::{ClientKeys, KeySetError};
 pub use self::tls::{Authorities, AuthoritiesError};
 
 /// Who wrote the URL down, and so where it may lead.

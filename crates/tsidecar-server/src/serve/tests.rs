@@ -15,7 +15,7 @@ use crate::config::{Config, ProxyListener};
 use crate::demo::{Script, Tailscaled};
 use crate::identity::IdentityPolicy;
 use crate::limiter::Limiter;
-use crate::outbound::Outbound;
+use crate::outbound::{ClientKeys, Outbound};
 use crate::peer::Plan;
 use crate::snapshot::Snapshot;
 use crate::snapshot::tests::{pins, ring, stored};
@@ -79,9 +79,11 @@ impl House {
             },
             max_stale: None,
         });
+        let outbound = Arc::new(Outbound::new(&config.outbound).unwrap());
         let app = Arc::new(App {
             limiter: Limiter::new(&config.limits),
-            outbound: Arc::new(Outbound::new(&config.outbound).unwrap()),
+            client_keys: ClientKeys::new(Arc::clone(&outbound)),
+            outbound,
             snapshot: snapshot_cell(snapshot),
             store: Arc::new(MemoryStore::new()),
             tailnet,
