@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::algorithm::VerifyAlgorithm;
 use crate::id::{ClientId, IdError};
 use crate::jose::Algorithm;
 use crate::policy::Access;
@@ -20,17 +21,24 @@ pub enum GrantType {
     AuthorizationCode,
     /// The refresh token grant (RFC 6749 §6).
     RefreshToken,
+    /// The device authorization grant (RFC 8628 §3.4).
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
+    DeviceCode,
 }
 
 impl GrantType {
     /// Every grant type that we serve, in the order of the metadata.
     pub const ALL: [Self; 2] = [Self::AuthorizationCode, Self::RefreshToken];
 
+    /// What a client may use whose description does not say.
+    pub const DEFAULT: [Self; 2] = [Self::AuthorizationCode, Self::RefreshToken];
+
     /// The value of the `grant_type` parameter.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization_code",
             Self::RefreshToken => "refresh_token",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
         }
     }
 }
@@ -45,6 +53,8 @@ pub enum AuthMethod {
     ClientSecretBasic,
     /// The secret in the body.
     ClientSecretPost,
+    /// A JWT signed by a key of the client (RFC 7523 §2.2).
+    PrivateKeyJwt,
 }
 
 impl AuthMethod {
@@ -57,12 +67,21 @@ impl AuthMethod {
             Self::None => "none",
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
         }
     }
 
     /// Tells whether this method proves at least as much as the other. Basic and post prove the same.
     pub const fn at_least(self, other: Self) -> bool {
-        !matches!(self, Self::None) || matches!(other, Self::None)
+        self.strength() >= other.strength()
+    }
+
+    const fn strength(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::ClientSecretBasic | Self::ClientSecretPost => 1,
+            Self::PrivateKeyJwt => 2,
+        }
     }
 }
 
@@ -79,6 +98,66 @@ pub enum PkceRule {
     Optional,
 }
 
+/// How a client signs people in (design section 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Login {
+    /// The network is the session: whois is asked at each authorization, and nobody touches anything.
+    #[default]
+    Ambient,
+    /// A sealed cookie is the session: `prompt=none` without it fails, `auth_time` stays.
+    Session,
+    /// Every authorization shows the page *Continue as NAME on DEVICE*.
+    Confirm,
+}
+
+/// The public keys of a client (RFC 7591 §2, `jwks` and `jwks_uri`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientKeys {
+    /// It has none.
+    #[default]
+    None,
+    /// A JWK set as JSON text.
+    Inline(String),
+    /// Where the JWK set is.
+    Uri(String),
+}
+
+/// What a client's assertions and request objects may be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedRequests {
+    /// Algorithms of assertions (`token_endpoint_auth_signing_alg`; several here).
+    pub assertion_algs: Vec<VerifyAlgorithm>,
+    /// Whether the URL of the token endpoint, too, is an audience of assertions.
+    pub token_endpoint_audience: bool,
+    /// The only algorithm of request objects (`request_object_signing_alg`); `None` allows all that we know.
+    pub request_object_alg: Option<VerifyAlgorithm>,
+    /// `require_signed_request_object` (RFC 9101 §10.5).
+    pub require_request_object: bool,
+}
+
+impl Default for SignedRequests {
+    fn default() -> Self {
+        Self {
+            assertion_algs: VerifyAlgorithm::ALL.to_vec(),
+            token_endpoint_audience: false,
+            request_object_alg: None,
+            require_request_object: false,
+        }
+    }
+}
+
+/// Where a client is told, and where it sends people, when a session ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogoutSpec {
+    /// `post_logout_redirect_uris` (OpenID Connect RP-Initiated Logout §3.1).
+    pub post_logout_redirect_uris: Vec<String>,
+    /// `backchannel_logout_uri` (OpenID Connect Back-Channel Logout §2.2).
+    pub backchannel_uri: Option<String>,
+    /// `backchannel_logout_session_required`.
+    pub backchannel_session_required: bool,
+}
+
 /// What an administrator says of a client: unvalidated, with public fields; the form of files and records.
 #[derive(Clone, Debug)]
 pub struct ClientSpec {
@@ -90,6 +169,10 @@ pub struct ClientSpec {
     pub public: bool,
     /// Digests of the secret; two while one is being rotated.
     pub secrets: Vec<SecretDigest>,
+    /// The client's own public keys, in place of a secret or beside `none`.
+    pub keys: ClientKeys,
+    /// What it signs.
+    pub signed: SignedRequests,
     /// `redirect_uris`.
     pub redirect_uris: Vec<String>,
     /// When set, only this method is accepted; otherwise Basic and post stand in for each other.
@@ -104,6 +187,16 @@ pub struct ClientSpec {
     pub id_token_alg: Algorithm,
     /// Whether identity claims also stand in the ID token.
     pub id_token_claims: bool,
+    /// `userinfo_signed_response_alg`; `None` answers plain JSON.
+    pub userinfo_alg: Option<Algorithm>,
+    /// How it signs people in.
+    pub login: Login,
+    /// `require_pushed_authorization_requests` (RFC 9126 §6).
+    pub require_par: bool,
+    /// `dpop_bound_access_tokens` (RFC 9449 §5.2).
+    pub require_dpop: bool,
+    /// What happens when a session ends.
+    pub logout: LogoutSpec,
     /// Lives of what is issued.
     pub lives: Lives,
     /// A disabled client gets nothing, and what it got stops working.
@@ -142,13 +235,20 @@ impl Default for ClientSpec {
             name: String::new(),
             public: false,
             secrets: Vec::new(),
+            keys: ClientKeys::None,
+            signed: SignedRequests::default(),
             redirect_uris: Vec::new(),
             strict_auth_method: None,
-            grant_types: GrantType::ALL.to_vec(),
+            grant_types: GrantType::DEFAULT.to_vec(),
             pkce: PkceRule::default(),
             allow: None,
             id_token_alg: Algorithm::Rs256,
             id_token_claims: true,
+            userinfo_alg: None,
+            login: Login::Ambient,
+            require_par: false,
+            require_dpop: false,
+            logout: LogoutSpec::default(),
             lives: Lives::default(),
             disabled: false,
         }
@@ -172,8 +272,8 @@ pub enum ClientError {
     /// The name is empty, too long or has control characters.
     #[error("name must have 1 to 100 characters, none of them a control character")]
     Name,
-    /// A confidential client without a secret, or a public one with one.
-    #[error("needs exactly one of a secret and public = true")]
+    /// A confidential client without secret and keys, or a public one with a secret.
+    #[error("needs a secret, or keys of its own (jwks, jwks_uri), or public = true")]
     Credentials,
     /// More than two secrets.
     #[error("has more than two secrets")]
@@ -304,6 +404,11 @@ impl Client {
         self.spec.id_token_claims
     }
 
+    /// How the client signs people in.
+    pub const fn login(&self) -> Login {
+        self.spec.login
+    }
+
     /// The lives of what is issued to this client.
     pub const fn lives(&self) -> Lives {
         self.spec.lives
@@ -323,7 +428,11 @@ impl Client {
     pub fn accepts(&self, method: AuthMethod) -> bool {
         match self.spec.strict_auth_method {
             Some(only) => method == only,
-            None => self.spec.public == (method == AuthMethod::None),
+            None => match method {
+                AuthMethod::None => self.spec.public,
+                AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => !self.spec.secrets.is_empty(),
+                AuthMethod::PrivateKeyJwt => !self.spec.public && self.spec.keys != ClientKeys::None,
+            },
         }
     }
 
@@ -334,7 +443,8 @@ impl Client {
 }
 
 fn check_credentials(spec: &ClientSpec) -> Result<(), ClientError> {
-    if spec.public != spec.secrets.is_empty() {
+    // Keys beside a secret, or beside `none`, serve request objects.
+    if spec.public != (spec.secrets.is_empty() && (spec.public || spec.keys == ClientKeys::None)) {
         return Err(ClientError::Credentials);
     }
     if spec.secrets.len() > 2 {
@@ -343,10 +453,12 @@ fn check_credentials(spec: &ClientSpec) -> Result<(), ClientError> {
     if spec.public && !matches!(spec.pkce, PkceRule::Required | PkceRule::OrNonce) {
         return Err(ClientError::PublicPkce);
     }
-    match spec.strict_auth_method {
-        Some(method) if spec.public != (method == AuthMethod::None) => Err(ClientError::StrictMethod),
-        _ => Ok(()),
-    }
+    let fits = spec.strict_auth_method.is_none_or(|method| match method {
+        AuthMethod::None => spec.public,
+        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => !spec.secrets.is_empty(),
+        AuthMethod::PrivateKeyJwt => !spec.public && spec.keys != ClientKeys::None,
+    });
+    if fits { Ok(()) } else { Err(ClientError::StrictMethod) }
 }
 
 fn check_redirects(uris: &[String]) -> Result<Vec<RedirectUri>, ClientError> {

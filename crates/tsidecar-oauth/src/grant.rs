@@ -7,8 +7,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::acr::Acr;
 use crate::client::AuthMethod;
-use crate::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+use crate::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
+use crate::requested::RequestedClaims;
 use crate::scope::Scope;
 use crate::time::{Lifetime, UnixTime};
 use crate::uri::ResourceIndicator;
@@ -66,6 +68,14 @@ pub struct GrantFacts {
     pub resources: Vec<ResourceIndicator>,
     /// When the person was authenticated (OpenID Connect Core §2, `auth_time`).
     pub auth_time: UnixTime,
+    /// How the person was authenticated.
+    pub acr: Acr,
+    /// The session of the browser, if the client has one (`sid`).
+    pub session: Option<SessionId>,
+    /// Claims that the request named.
+    pub requested: RequestedClaims,
+    /// The key to which a public client's refresh tokens are bound (RFC 9449 §5).
+    pub key: Option<Thumbprint>,
     /// When the code was issued.
     pub issued_at: UnixTime,
     /// How the redemption was authenticated; nothing weaker is accepted later.

@@ -277,6 +277,35 @@ impl GrantId {
     }
 }
 
+/// Names one session of a browser (OpenID Connect Back-Channel Logout §2.1, `sid`): 128 random bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId([u8; 16]);
+
+impl SessionId {
+    /// Makes the id of a new session.
+    pub fn new(fresh: FreshId) -> Self {
+        Self(fresh.into_bytes())
+    }
+
+    /// The id from its stored or sealed bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the id, which are the key in the store.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Prints the id as `sid` has it: 22 characters of base64url.
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Base64UrlUnpadded::encode_string(&self.0))
+    }
+}
+
 /// Prints the id as logs and commands name a grant: 32 characters of base64url.
 impl fmt::Display for GrantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

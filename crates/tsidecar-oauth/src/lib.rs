@@ -11,7 +11,7 @@
 //!
 //! | Layer | Modules |
 //! | --- | --- |
-//! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`] |
+//! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`] |
 //! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`] |
 //! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`token`], [`userinfo`], [`discovery`] |
 //! | 3, the way out | [`error`] |
@@ -20,6 +20,7 @@
 
 #![deny(missing_docs)]
 
+pub mod acr;
 pub mod address;
 pub mod algorithm;
 pub mod assertion;
@@ -42,6 +43,7 @@ pub mod params;
 pub mod pkce;
 pub mod policy;
 pub mod request_object;
+pub mod requested;
 pub mod resource;
 pub mod rotation;
 pub mod rule;

@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::acr::Acr;
 use crate::fresh::{FreshNonce, FreshSecret};
 use crate::grant::Generation;
-use crate::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+use crate::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
 use crate::key::KeyState;
 use crate::pkce::CodeChallenge;
+use crate::requested::RequestedClaims;
 use crate::scope::Scope;
 use crate::secret::{AuthorizationCode, TokenText};
 use crate::time::UnixTime;
@@ -107,6 +109,14 @@ pub struct SealedCode {
     pub listener: Listener,
     /// When the person was authenticated.
     pub auth_time: UnixTime,
+    /// How the person was authenticated.
+    pub acr: Acr,
+    /// The session of the browser, if the client has one (`sid`).
+    pub session: Option<SessionId>,
+    /// Claims that the request named.
+    pub requested: RequestedClaims,
+    /// The key that must prove itself at redemption (RFC 9449 §10, `dpop_jkt`).
+    pub key: Option<Thumbprint>,
     /// When the code was issued.
     pub issued_at: UnixTime,
     /// When the code dies.
@@ -147,6 +157,8 @@ pub struct SealedAccess {
     pub grant: GrantId,
     /// The scope of the token.
     pub scope: Scope,
+    /// The key that must prove itself with the token (RFC 9449 §6.1, `cnf.jkt`).
+    pub key: Option<Thumbprint>,
     /// When it was issued.
     pub issued_at: UnixTime,
     /// When it expires.
@@ -419,6 +431,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::fresh::FreshId;
+    use crate::requested::ClaimSet;
 
     pub(crate) fn keys(issuer: &str, secret: u8, epoch: u32) -> SealingKeys {
         let issuer = Issuer::parse(issuer).unwrap();
@@ -450,6 +463,10 @@ pub(crate) mod tests {
             address: "100.64.0.2".parse().unwrap(),
             listener: Listener::host(),
             auth_time: UnixTime::from_secs(1_000),
+            acr: Acr::Ambient,
+            session: None,
+            requested: RequestedClaims::default(),
+            key: None,
             issued_at: UnixTime::from_secs(1_000),
             expires_at: UnixTime::from_secs(1_060),
         }
@@ -459,6 +476,7 @@ pub(crate) mod tests {
         SealedAccess {
             grant: code().grant,
             scope: Scope::parse("openid email"),
+            key: None,
             issued_at: UnixTime::from_secs(1),
             expires_at: UnixTime::from_secs(2),
         }
@@ -532,6 +550,12 @@ pub(crate) mod tests {
             device: DeviceId::parse(&"d".repeat(24)).unwrap(),
             address: "fd7a:115c:a1e0::1".parse().unwrap(),
             listener: Listener::parse("svc:a-rather-long-service-name").unwrap(),
+            session: Some(SessionId::from_bytes([9; 16])),
+            requested: RequestedClaims {
+                id_token: ClaimSet::from_bits(u16::MAX),
+                userinfo: ClaimSet::from_bits(u16::MAX),
+            },
+            key: Some(Thumbprint::from_bytes([9; 32])),
             ..code()
         };
         let text = keys.seal_code(&largest, nonce(1)).unwrap();

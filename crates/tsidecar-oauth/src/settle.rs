@@ -131,10 +131,12 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::acr::Acr;
     use crate::client::AuthMethod;
     use crate::fresh::FreshId;
     use crate::grant::{GrantFacts, Place};
     use crate::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+    use crate::requested::RequestedClaims;
     use crate::scope::Scope;
 
     pub(crate) fn at(seconds: u64) -> UnixTime {
@@ -153,6 +155,10 @@ pub(crate) mod tests {
             scope: Scope::parse("openid"),
             resources: Vec::new(),
             auth_time: at(990),
+            acr: Acr::Ambient,
+            session: None,
+            requested: RequestedClaims::default(),
+            key: None,
             issued_at: at(990),
             method: AuthMethod::None,
             place: Some(Place::Device(DeviceId::parse("nALICE").unwrap())),

@@ -162,6 +162,7 @@ mod tests {
     #[test]
     fn a_token_needs_a_live_grant_and_client() {
         let access = |scope: &str| SealedAccess {
+            key: None,
             grant: grant().id(),
             scope: Scope::parse(scope),
             issued_at: at(1_000),

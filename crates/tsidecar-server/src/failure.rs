@@ -111,9 +111,10 @@ impl From<StoreError> for Failure {
             StoreError::NoSpace { .. } | StoreError::Closed => {
                 Self::Unavailable { retry_after: AWAY_RETRY, why }
             }
-            StoreError::TooLarge { .. } | StoreError::Corrupt { .. } | StoreError::Io(..) => {
-                Self::Broken { why }
-            }
+            StoreError::Seen
+            | StoreError::TooLarge { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Io(..) => Self::Broken { why },
         }
     }
 }

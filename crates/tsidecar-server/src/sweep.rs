@@ -40,6 +40,8 @@ pub struct Swept {
     pub seen: usize,
     /// Grants that were deleted.
     pub forgotten: usize,
+    /// Records that are kept for some time (marks, ended sessions and the like) and were deleted after it.
+    pub expired: usize,
     /// Live grants that were revoked, because their user has newer ones for the same client and device.
     pub revoked: usize,
     /// Records that cannot be read.
@@ -122,6 +124,7 @@ fn run(store: &dyn Store, clock: &Clock, stop: &Stop) {
             Ok(swept) => tracing::info!(
                 seen = swept.seen,
                 forgotten = swept.forgotten,
+                expired = swept.expired,
                 revoked = swept.revoked,
                 unreadable = swept.unreadable,
                 duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -154,9 +157,16 @@ pub fn sweep(store: &dyn Store, now: UnixTime, stopped: impl Fn() -> bool) -> Re
         }
         after = page.next;
         if after.is_none() || stopped() {
-            return Ok(swept);
+            break;
         }
     }
+    while !stopped() {
+        match store.forget_expired(CHUNK, now).wait()? {
+            0 => break,
+            expired => swept.expired += expired,
+        }
+    }
+    Ok(swept)
 }
 
 /// An unreadable record stays where it is: deleting it could bring a used code back to life.
@@ -248,6 +258,10 @@ mod tests {
             scope: Scope::parse("openid"),
             resources: Vec::new(),
             auth_time: now,
+            acr: tsidecar_oauth::acr::Acr::Ambient,
+            session: None,
+            requested: tsidecar_oauth::requested::RequestedClaims::default(),
+            key: None,
             issued_at: now,
             method: AuthMethod::ClientSecretBasic,
             place: None,
@@ -276,7 +290,7 @@ mod tests {
         store.rotate(used, Generation::default(), four_days).wait().unwrap();
         let now = at(5 * 86_400 + 3_600);
         let swept = sweep(&store, now, || false).unwrap();
-        assert_eq!(swept, Swept { seen: 3, forgotten: 2, revoked: 0, unreadable: 0 });
+        assert_eq!(swept, Swept { seen: 3, forgotten: 2, expired: 0, revoked: 0, unreadable: 0 });
         assert!(store.grant(idle).unwrap().is_none() && store.grant(revoked).unwrap().is_none());
         assert!(store.grant(used).unwrap().is_some());
         assert_eq!(sweep(&store, now, || false).unwrap(), Swept { seen: 1, ..Swept::default() });
@@ -292,7 +306,7 @@ mod tests {
         let oldest = put(&store, &grant(1, "app", 20, at(500)));
         store.rotate(oldest, Generation::default(), at(2_000)).wait().unwrap();
         let swept = sweep(&store, at(3_000), || false).unwrap();
-        assert_eq!(swept, Swept { seen: 23, forgotten: 0, revoked: 5, unreadable: 0 });
+        assert_eq!(swept, Swept { seen: 23, forgotten: 0, expired: 0, revoked: 5, unreadable: 0 });
         let live = |id: &GrantId| !store.grant(*id).unwrap().unwrap().is_revoked();
         assert!(live(&oldest) && others.iter().all(live));
         let mut kept: Vec<_> = ids.iter().filter(|id| live(id)).map(|id| used(&store, *id)).collect();
@@ -317,7 +331,7 @@ mod tests {
         assert_eq!(sweep(&store, at(10), || true).unwrap().seen, 1_000);
         assert_eq!(sweep(&store, at(10), || false).unwrap().seen, 2_500);
         let gone = sweep(&store, at(6 * 86_400), || false).unwrap();
-        assert_eq!(gone, Swept { seen: 2_500, forgotten: 2_500, revoked: 0, unreadable: 0 });
+        assert_eq!(gone, Swept { seen: 2_500, forgotten: 2_500, expired: 0, revoked: 0, unreadable: 0 });
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 pub use self::reason::{DirectError, RedirectReason};
 pub use self::target::RedirectTarget;
+use crate::acr::Acr;
 use crate::client::{Client, GrantType, PkceRule};
 use crate::fresh::FreshId;
 use crate::id::{ClientId, GrantId, Listener};
@@ -17,6 +18,7 @@ use crate::identity::Identity;
 use crate::params::Params;
 use crate::pkce::CodeChallenge;
 use crate::policy::Policy;
+use crate::requested::RequestedClaims;
 use crate::resource::{Resource, Resources};
 use crate::scope::{Scope, ScopeToken};
 use crate::seal::{RedirectDigest, ResourceDigest, SealError, SealedCode};
@@ -222,6 +224,10 @@ pub fn issue(
         address: occasion.address,
         listener: occasion.listener.clone(),
         auth_time: occasion.now,
+        acr: Acr::Ambient,
+        session: None,
+        requested: RequestedClaims::default(),
+        key: None,
         issued_at: occasion.now,
         expires_at: occasion.now.after(CODE_LIFETIME),
     })

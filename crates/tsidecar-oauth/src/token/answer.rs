@@ -172,6 +172,7 @@ impl Answer<'_> {
             let access = SealedAccess {
                 grant: self.grant.id(),
                 scope: self.scope.clone(),
+                key: None,
                 issued_at: self.now,
                 expires_at: self.now.after(self.access_life()),
             };

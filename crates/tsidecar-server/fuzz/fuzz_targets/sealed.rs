@@ -30,6 +30,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let access = SealedAccess {
         grant,
         scope: Scope::parse("openid"),
+        key: None,
         issued_at: UnixTime::from_secs(1),
         expires_at: UnixTime::from_secs(2),
     };

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tsidecar_oauth::client::{Client, ClientError, ClientSpec};
+use tsidecar_oauth::client::{Client, ClientError, ClientKeys, ClientSpec, Login, LogoutSpec};
 use tsidecar_oauth::policy::Access;
 use tsidecar_oauth::secret::{ClientSecret, SHORTEST_CHOSEN_SECRET, SecretDigest};
 use tsidecar_oauth::time::UnixTime;
@@ -79,22 +79,37 @@ impl Reader<'_> {
     }
 
     fn spec(&self, raw: raw::Client, warnings: &mut Vec<String>) -> Result<ClientSpec, ConfigError> {
-        if raw.login != raw::Login::Ambient {
+        if raw.login != Login::Ambient {
             let message = "only \"ambient\" is in this version; \"session\" and \"confirm\" are not yet";
             return Err(self.error("login", message));
         }
         let secrets = self.secrets(&raw, warnings)?;
+        let keys = self.keys(&raw)?;
         let mut spec = ClientSpec {
             name: raw.name.unwrap_or_else(|| raw.id.clone()),
             id: raw.id,
             public: raw.public,
             secrets,
+            keys,
             redirect_uris: raw.redirect_uris,
             strict_auth_method: raw.token_endpoint_auth_method,
+            login: raw.login,
+            require_par: raw.require_pushed_authorization_requests,
+            require_dpop: raw.dpop_bound_access_tokens,
+            userinfo_alg: raw.userinfo_signed_response_alg,
+            logout: LogoutSpec {
+                post_logout_redirect_uris: raw.post_logout_redirect_uris,
+                backchannel_uri: raw.backchannel_logout_uri,
+                backchannel_session_required: raw.backchannel_logout_session_required,
+            },
             allow: raw.allow.map(access),
             disabled: raw.disabled,
             ..ClientSpec::default()
         };
+        spec.signed.token_endpoint_audience = raw.token_endpoint_audience;
+        spec.signed.request_object_alg = raw.request_object_signing_alg;
+        spec.signed.require_request_object = raw.require_signed_request_object;
+        set(&mut spec.signed.assertion_algs, raw.assertion_algs);
         set(&mut spec.grant_types, raw.grant_types);
         set(&mut spec.pkce, raw.pkce);
         set(&mut spec.id_token_claims, raw.claims_in_id_token);
@@ -126,6 +141,21 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// The keys of the client: a JWK set in a file, or where it is.
+    fn keys(&self, raw: &raw::Client) -> Result<ClientKeys, ConfigError> {
+        match (&raw.jwks_file, &raw.jwks_uri) {
+            (None, None) => Ok(ClientKeys::None),
+            (Some(path), None) => {
+                let failed = |error| self.error("jwks_file", format!("{path}: cannot be read: {error}"));
+                std::fs::read_to_string(path).map(ClientKeys::Inline).map_err(failed)
+            }
+            (None, Some(uri)) => Ok(ClientKeys::Uri(uri.clone())),
+            (Some(_), Some(_)) => {
+                Err(self.error("jwks_uri", "a client has its keys in one place: jwks_file or jwks_uri"))
+            }
+        }
+    }
+
     fn secrets(
         &self,
         raw: &raw::Client,
@@ -139,10 +169,11 @@ impl Reader<'_> {
                 Ok(vec![digest.ok_or_else(|| self.error("secret_sha256", wrong))?])
             }
             (None, None, true) => Ok(Vec::new()),
+            (None, None, false) if raw.jwks_file.is_some() || raw.jwks_uri.is_some() => Ok(Vec::new()),
             (_, _, public) => {
                 let key = if public { "public" } else { "id" };
                 Err(self
-                    .error(key, "a client needs exactly one of secret_file, secret_sha256 and public = true"))
+                    .error(key, "a client needs exactly one of secret_file, secret_sha256, public = true and keys of its own (jwks_file, jwks_uri)"))
             }
         }
     }
@@ -232,7 +263,7 @@ fn in_keys(error: &ClientError) -> String {
             format!("is out of range; allowed: \"{}\" to \"{}\"", spell(*least), spell(*most))
         }
         ClientError::StrictMethod => {
-            "does not fit: a public client has \"none\", one with a secret \"client_secret_basic\" or \"client_secret_post\""
+            "does not fit: a public client has \"none\", one with a secret \"client_secret_basic\" or \"client_secret_post\", one with keys \"private_key_jwt\""
                 .to_owned()
         }
         ClientError::Ambiguous

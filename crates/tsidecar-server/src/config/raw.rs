@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tsidecar_oauth::client::{AuthMethod, GrantType, PkceRule};
+use tsidecar_oauth::algorithm::VerifyAlgorithm;
+use tsidecar_oauth::client::{AuthMethod, GrantType, Login, PkceRule};
 use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::rule::TaggedIdentity;
 
@@ -142,6 +143,25 @@ pub(super) struct Client {
     pub public: bool,
     pub redirect_uris: Vec<String>,
     pub token_endpoint_auth_method: Option<AuthMethod>,
+    /// A file with a JWK set.
+    pub jwks_file: Option<String>,
+    pub jwks_uri: Option<String>,
+    pub assertion_algs: Option<Vec<VerifyAlgorithm>>,
+    #[serde(default)]
+    pub token_endpoint_audience: bool,
+    pub request_object_signing_alg: Option<VerifyAlgorithm>,
+    #[serde(default)]
+    pub require_signed_request_object: bool,
+    #[serde(default)]
+    pub require_pushed_authorization_requests: bool,
+    #[serde(default)]
+    pub dpop_bound_access_tokens: bool,
+    #[serde(default)]
+    pub post_logout_redirect_uris: Vec<String>,
+    pub backchannel_logout_uri: Option<String>,
+    #[serde(default)]
+    pub backchannel_logout_session_required: bool,
+    pub userinfo_signed_response_alg: Option<Algorithm>,
     pub grant_types: Option<Vec<GrantType>>,
     pub pkce: Option<PkceRule>,
     pub allow: Option<Allow>,
@@ -164,16 +184,6 @@ pub(super) struct Allow {
     pub groups: Vec<String>,
     pub tags: Vec<String>,
     pub capability: bool,
-}
-
-/// How a client signs people in; the kinds of design section 5.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Login {
-    #[default]
-    Ambient,
-    Session,
-    Confirm,
 }
 
 #[derive(Deserialize)]

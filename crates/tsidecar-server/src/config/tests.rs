@@ -166,8 +166,8 @@ fn errors_of_clients() {
     ];
     insta::assert_snapshot!(errors(&texts.each_ref().map(String::as_str)), @r#"
     t.toml:1: [[client]]: needs a key "id"
-    t.toml:2: [[client]] id: a client needs exactly one of secret_file, secret_sha256 and public = true
-    t.toml:3: [[client]] public: a client needs exactly one of secret_file, secret_sha256 and public = true
+    t.toml:2: [[client]] id: a client needs exactly one of secret_file, secret_sha256, public = true and keys of its own (jwks_file, jwks_uri)
+    t.toml:3: [[client]] public: a client needs exactly one of secret_file, secret_sha256, public = true and keys of its own (jwks_file, jwks_uri)
     t.toml:3: [[client]] secret_sha256: must be the SHA-256 of the secret in 64 hexadecimal digits, as `printf %s SECRET | sha256sum` prints it
     t.toml:3: [[client]] secret_file: "grafana.secret" must be an absolute path, or "credential:NAME"
     t.toml:3: [[client]] secret_file: /nowhere/grafana.secret: cannot be read: No such file or directory (os error 2)
@@ -176,10 +176,10 @@ fn errors_of_clients() {
     t.toml:2: [[client]] id: starts with "userid:", which is kept for people
     t.toml:2: [[client]] id: starts with "tag:", which is kept for tagged nodes
     t.toml:5: [[client]] name: must have 1 to 100 characters, none of them a control character
-    t.toml:5: [[client]] token_endpoint_auth_method: "private_key_jwt" is not known; allowed: "none", "client_secret_basic", "client_secret_post"
-    t.toml:5: [[client]] token_endpoint_auth_method: does not fit: a public client has "none", one with a secret "client_secret_basic" or "client_secret_post"
+    t.toml:5: [[client]] token_endpoint_auth_method: does not fit: a public client has "none", one with a secret "client_secret_basic" or "client_secret_post", one with keys "private_key_jwt"
+    t.toml:5: [[client]] token_endpoint_auth_method: does not fit: a public client has "none", one with a secret "client_secret_basic" or "client_secret_post", one with keys "private_key_jwt"
     t.toml:5: [[client]] grant_types: must contain "authorization_code"
-    t.toml:5: [[client]] grant_types: "password" is not known; allowed: "authorization_code", "refresh_token"
+    t.toml:5: [[client]] grant_types: "password" is not known; allowed: "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"
     t.toml:5: [[client]] pkce: "plain" is not known; allowed: "required", "or-nonce", "optional"
     t.toml:5: [[client]] pkce: a public client always needs PKCE: leave out pkce, or write pkce = "required"
     t.toml:5: [[client]] id_token_signed_response_alg: "none" is not known; allowed: "RS256", "ES256", "EdDSA"
@@ -431,6 +431,18 @@ fn everything_that_can_be_said_is_kept() {
                     secrets: [
                         SecretDigest(ungW..),
                     ],
+                    keys: None,
+                    signed: SignedRequests {
+                        assertion_algs: [
+                            Rs256,
+                            Ps256,
+                            Es256,
+                            EdDsa,
+                        ],
+                        token_endpoint_audience: false,
+                        request_object_alg: None,
+                        require_request_object: false,
+                    },
                     redirect_uris: [
                         "https://a.test/cb",
                     ],
@@ -457,6 +469,15 @@ fn everything_that_can_be_said_is_kept() {
                     ),
                     id_token_alg: Es256,
                     id_token_claims: false,
+                    userinfo_alg: None,
+                    login: Ambient,
+                    require_par: false,
+                    require_dpop: false,
+                    logout: LogoutSpec {
+                        post_logout_redirect_uris: [],
+                        backchannel_uri: None,
+                        backchannel_session_required: false,
+                    },
                     lives: Lives {
                         id_token: Lifetime(
                             120,

@@ -7,6 +7,7 @@ use tsidecar_oauth::client::{AuthMethod, ClientSpec};
 use tsidecar_oauth::fresh::FreshId;
 use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, Place};
 use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
@@ -36,6 +37,10 @@ pub(super) fn grant(number: u8) -> Grant {
         scope: Scope::parse("openid profile"),
         resources: Vec::new(),
         auth_time: at(990),
+        acr: tsidecar_oauth::acr::Acr::Ambient,
+        session: None,
+        requested: tsidecar_oauth::requested::RequestedClaims::default(),
+        key: None,
         issued_at: at(990),
         method: AuthMethod::None,
         place: Some(Place::Device(device)),
@@ -94,6 +99,8 @@ suite! {
     a_closed_store_refuses_changes_and_reads_on,
     parallel_redemptions_have_one_winner,
     parallel_refreshes_have_one_winner,
+    a_mark_is_made_once,
+    what_is_kept_for_a_time_is_forgotten_after_it,
     a_ping_is_answered,
 }
 
@@ -289,6 +296,38 @@ fn parallel_refreshes_have_one_winner(store: &Arc<dyn Store>) {
         assert_eq!(outcomes.iter().filter(|outcome| **outcome == Rotated::Repeated(next)).count(), 15);
     }
     assert_eq!(store.grant(grant(1).id()).unwrap().unwrap().state().generation, generation(20));
+}
+
+fn mark(jti: &str, until: u64) -> Mark {
+    Mark::new(MarkKind::Proof, "key", jti, at(until))
+}
+
+fn a_mark_is_made_once(store: &Arc<dyn Store>) {
+    store.mark(vec![mark("a", 1_100)], at(1_000)).wait().unwrap();
+    let seen = |answer: Result<(), StoreError>| matches!(answer, Err(StoreError::Seen));
+    assert!(seen(store.mark(vec![mark("a", 1_100)], at(1_099)).wait()));
+    // None of several is made when one is there, and what they came with does not happen.
+    let redeemed = store.redeem_once(grant(1), vec![mark("b", 1_100), mark("a", 1_100)], at(1_050));
+    assert!(matches!(redeemed.wait(), Err(StoreError::Seen)));
+    assert!(store.grant(grant(1).id()).unwrap().is_none());
+    let redeemed = store.redeem_once(grant(1), vec![mark("b", 1_100)], at(1_050)).wait();
+    assert_eq!(redeemed.unwrap(), Redeemed::New);
+    let rotate = |marks, now| store.rotate_once(grant(1).id(), generation(0), marks, at(now)).wait();
+    assert!(matches!(rotate(vec![mark("b", 1_100)], 1_060), Err(StoreError::Seen)));
+    assert_eq!(rotate(vec![mark("c", 1_100)], 1_060).unwrap(), Rotated::Rotated(generation(1)));
+    store.mark(Vec::new(), at(1_000)).wait().unwrap();
+    // Its time is over: what it marks has expired.
+    store.mark(vec![mark("a", 1_300)], at(1_101)).wait().unwrap();
+}
+
+fn what_is_kept_for_a_time_is_forgotten_after_it(store: &Arc<dyn Store>) {
+    for (jti, until) in [("a", 1_100), ("b", 1_200), ("c", 1_300)] {
+        store.mark(vec![mark(jti, until)], at(1_000)).wait().unwrap();
+    }
+    assert_eq!(store.forget_expired(10, at(1_000)).wait().unwrap(), 0);
+    assert_eq!(store.forget_expired(1, at(1_250)).wait().unwrap(), 1);
+    assert_eq!(store.forget_expired(10, at(1_250)).wait().unwrap(), 1);
+    assert!(matches!(store.mark(vec![mark("c", 1_300)], at(1_250)).wait(), Err(StoreError::Seen)));
 }
 
 fn a_ping_is_answered(store: &Arc<dyn Store>) {

@@ -213,9 +213,7 @@ impl Engine for DiskStore {
 struct DiskRecords {
     path: PathBuf,
     database: sled::Db,
-    grants: sled::Tree,
-    clients: sled::Tree,
-    meta: sled::Tree,
+    trees: Trees,
     /// Our own handle on sled's file, for `fdatasync`. sled's lock is a `flock` of its handle and not touched by it.
     file: File,
     free: Option<FreeBytes>,
@@ -226,11 +224,11 @@ impl DiskRecords {
         // Recovery indexes and unwraps what it reads: on a damaged file that is a panic, which must not be the answer.
         let opened = catch_unwind(AssertUnwindSafe(|| open_trees(path)));
         let failure = match opened {
-            Ok(Ok((database, [grants, clients, meta]))) => {
+            Ok(Ok((database, trees))) => {
                 let file_path = path.join("db");
                 let file =
                     File::open(&file_path).map_err(|source| OpenError::Io { path: file_path, source })?;
-                return Ok(Self { path: path.to_owned(), database, grants, clients, meta, file, free });
+                return Ok(Self { path: path.to_owned(), database, trees, file, free });
             }
             Ok(Err(error)) => error,
             Err(_) => sled::Error::ReportableBug("its recovery panicked".to_owned()),
@@ -240,19 +238,24 @@ impl DiskRecords {
 
     fn tree(&self, table: Table) -> &sled::Tree {
         match table {
-            Table::Grants => &self.grants,
-            Table::Clients => &self.clients,
-            Table::Meta => &self.meta,
+            Table::Grants => &self.trees.grants,
+            Table::Clients => &self.trees.clients,
+            Table::Meta => &self.trees.meta,
+            Table::Marks => &self.trees.marks,
+            Table::Sessions => &self.trees.sessions,
+            Table::Pushed => &self.trees.pushed,
+            Table::Devices => &self.trees.devices,
+            Table::Jobs => &self.trees.jobs,
         }
     }
 
     /// Every database that was ever opened has a meta record.
     fn is_new(&self) -> Result<bool, OpenError> {
-        let meta = self.meta.get(record::META_KEY).map_err(|error| explain(&self.path, error))?;
+        let meta = self.trees.meta.get(record::META_KEY).map_err(|error| explain(&self.path, error))?;
         if meta.is_some() {
             return Ok(false);
         }
-        if self.grants.is_empty() && self.clients.is_empty() {
+        if self.trees.grants.is_empty() && self.trees.clients.is_empty() {
             return Ok(true);
         }
         let reason = "it has grants or clients but no meta record".to_owned();
@@ -301,17 +304,35 @@ impl Records for DiskRecords {
     }
 }
 
-fn open_trees(path: &Path) -> sled::Result<(sled::Db, [sled::Tree; 3])> {
+/// One tree of the database for each table.
+struct Trees {
+    grants: sled::Tree,
+    clients: sled::Tree,
+    meta: sled::Tree,
+    marks: sled::Tree,
+    sessions: sled::Tree,
+    pushed: sled::Tree,
+    devices: sled::Tree,
+    jobs: sled::Tree,
+}
+
+fn open_trees(path: &Path) -> sled::Result<(sled::Db, Trees)> {
     let database = sled::Config::default()
         .path(path)
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(Some(FLUSH_EVERY_MS))
         .open()?;
-    let trees = [
-        database.open_tree(Table::Grants.name())?,
-        database.open_tree(Table::Clients.name())?,
-        database.open_tree(Table::Meta.name())?,
-    ];
+    let open = |table: Table| database.open_tree(table.name());
+    let trees = Trees {
+        grants: open(Table::Grants)?,
+        clients: open(Table::Clients)?,
+        meta: open(Table::Meta)?,
+        marks: open(Table::Marks)?,
+        sessions: open(Table::Sessions)?,
+        pushed: open(Table::Pushed)?,
+        devices: open(Table::Devices)?,
+        jobs: open(Table::Jobs)?,
+    };
     Ok((database, trees))
 }
 

@@ -6,8 +6,10 @@
 use std::io;
 use std::sync::Arc;
 
+use serde::{Serialize, de::DeserializeOwned};
 use tsidecar_oauth::grant::Grant;
 use tsidecar_oauth::id::{ClientId, GrantId};
+use tsidecar_oauth::mark::Mark;
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::Settled;
 use tsidecar_oauth::time::{Lifetime, UnixTime};
@@ -33,15 +35,33 @@ pub(super) enum Table {
     Clients,
     /// One record under [`record::META_KEY`].
     Meta,
+    /// What was shown once and must not be shown again. Key: the digest of a mark.
+    Marks,
+    /// Sessions of browsers that were ended. Key: the session id.
+    Sessions,
+    /// Pushed authorization requests. Key: their random id.
+    Pushed,
+    /// Device authorizations.
+    Devices,
+    /// What still has to be told to others. Key: a random id.
+    Jobs,
 }
 
 impl Table {
+    /// The tables whose records are kept for some time and then forgotten, whatever they say.
+    pub(super) const KEPT: [Self; 5] = [Self::Marks, Self::Sessions, Self::Pushed, Self::Devices, Self::Jobs];
+
     /// The name in error messages, and of the tree.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Grants => "grant",
             Self::Clients => "client",
             Self::Meta => "meta",
+            Self::Marks => "mark",
+            Self::Sessions => "session",
+            Self::Pushed => "pushed request",
+            Self::Devices => "device authorization",
+            Self::Jobs => "job",
         }
     }
 }
@@ -228,6 +248,78 @@ impl Ledger {
         self.write(Table::Clients, client.id.as_str().as_bytes(), record::encode_client(client)?)
     }
 
+    /// Reads a record that is kept for some time, and the end of that time, which may have passed.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub(super) fn kept<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<(UnixTime, T)>, StoreError> {
+        read_kept(&*self.records, table, key)
+    }
+
+    /// Writes a record that is kept until then.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub(super) fn keep<T: Serialize>(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        until: UnixTime,
+        content: &T,
+    ) -> Result<(), ChangeError> {
+        self.write(table, key, record::encode_kept(until, content)?)
+    }
+
+    /// Deletes a record that need not be kept any longer.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub(super) fn drop_kept(&mut self, table: Table, key: &[u8]) -> Result<(), ChangeError> {
+        self.refuse_when_full()?;
+        self.records.remove(table, key).map_err(ChangeError::Fatal)?;
+        self.wrote = true;
+        Ok(())
+    }
+
+    /// Marks what is shown once only; when one of the marks is there already, none is made.
+    ///
+    /// # Errors
+    /// [`StoreError::Seen`] as a refusal, otherwise [`ChangeError`].
+    pub(super) fn mark(&mut self, marks: &[Mark], now: UnixTime) -> Result<(), ChangeError> {
+        for mark in marks {
+            let known: Option<(UnixTime, ())> = self.kept(Table::Marks, mark.digest())?;
+            if known.is_some_and(|(until, ())| !until.is_past(now)) {
+                return Err(StoreError::Seen.into());
+            }
+        }
+        marks.iter().try_for_each(|mark| self.keep(Table::Marks, mark.digest(), mark.until(), &()))
+    }
+
+    /// Deletes records whose time is over, at most so many, and tells how many.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub(super) fn forget_kept(
+        &mut self,
+        keys: &[(Table, Vec<u8>)],
+        now: UnixTime,
+    ) -> Result<usize, ChangeError> {
+        let mut forgotten = 0;
+        for (table, key) in keys {
+            let bytes = self.records.read(*table, key).map_err(StoreError::Io)?;
+            let Some(bytes) = bytes else { continue };
+            if record::end_of_kept(&bytes).map_err(|reason| corrupt(*table, reason))?.is_past(now) {
+                self.drop_kept(*table, key)?;
+                forgotten += 1;
+            }
+        }
+        Ok(forgotten)
+    }
+
     /// Compares the clock with the highest time seen; see [`Store::begin_clock`](super::Store::begin_clock).
     ///
     /// # Errors
@@ -266,6 +358,19 @@ pub(super) fn read_grant(records: &dyn Records, id: GrantId) -> Result<Option<Gr
         .map(|bytes| record::decode_grant(id, &bytes))
         .transpose()
         .map_err(|reason| corrupt(Table::Grants, reason))
+}
+
+/// Reads one record that is kept for some time.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], [`StoreError::Io`].
+pub(super) fn read_kept<T: DeserializeOwned>(
+    records: &dyn Records,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<(UnixTime, T)>, StoreError> {
+    let bytes = records.read(table, key).map_err(StoreError::Io)?;
+    bytes.map(|bytes| record::decode_kept(&bytes)).transpose().map_err(|reason| corrupt(table, reason))
 }
 
 /// An unreadable record as an error of the store.

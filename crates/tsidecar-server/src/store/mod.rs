@@ -32,6 +32,7 @@ use tokio::sync::oneshot;
 use tsidecar_oauth::client::ClientSpec;
 use tsidecar_oauth::grant::{Generation, Grant};
 use tsidecar_oauth::id::{ClientId, GrantId};
+use tsidecar_oauth::mark::Mark;
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
 use tsidecar_oauth::time::UnixTime;
@@ -80,13 +81,35 @@ pub trait Store: Send + Sync + 'static {
 
     /// Redeems a code: writes its grant, or finds that it was written before and revokes it
     /// ([`settle::redeem`](tsidecar_oauth::settle::redeem)).
-    fn redeem(&self, draft: Grant, now: UnixTime) -> Pending<Redeemed>;
+    fn redeem(&self, draft: Grant, now: UnixTime) -> Pending<Redeemed> {
+        self.redeem_once(draft, Vec::new(), now)
+    }
+
+    /// As [`redeem`](Self::redeem), and marks in the same change what may be shown once only; when it was shown before,
+    /// nothing is done and the answer is [`StoreError::Seen`].
+    fn redeem_once(&self, draft: Grant, marks: Vec<Mark>, now: UnixTime) -> Pending<Redeemed>;
 
     /// Marks a code used that another client showed ([`settle::burn`](tsidecar_oauth::settle::burn)).
     fn burn(&self, draft: Grant, now: UnixTime) -> Pending<Burned>;
 
     /// Uses a refresh token of this generation ([`settle::rotate`](tsidecar_oauth::settle::rotate)).
-    fn rotate(&self, id: GrantId, shown: Generation, now: UnixTime) -> Pending<Rotated>;
+    fn rotate(&self, id: GrantId, shown: Generation, now: UnixTime) -> Pending<Rotated> {
+        self.rotate_once(id, shown, Vec::new(), now)
+    }
+
+    /// As [`rotate`](Self::rotate), and marks in the same change what may be shown once only; when it was shown before,
+    /// nothing is done and the answer is [`StoreError::Seen`].
+    fn rotate_once(
+        &self,
+        id: GrantId,
+        shown: Generation,
+        marks: Vec<Mark>,
+        now: UnixTime,
+    ) -> Pending<Rotated>;
+
+    /// Marks what may be shown once only, for requests that change nothing else; [`StoreError::Seen`] when it was shown
+    /// before. No mark at all is answered at once.
+    fn mark(&self, marks: Vec<Mark>, now: UnixTime) -> Pending<()>;
 
     /// Revokes a grant; `true` when it was live until now. An unknown grant is `false`.
     fn revoke_grant(&self, id: GrantId, now: UnixTime) -> Pending<bool>;
@@ -95,6 +118,10 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Each is judged by [`Grant::forget_at`] on the current record: one that was used in the meantime stays.
     fn forget(&self, ids: Vec<GrantId>, now: UnixTime) -> Pending<usize>;
+
+    /// Deletes records whose time is over (marks, ended sessions, pushed requests, device authorizations, jobs), at most
+    /// `limit` of them, and tells how many. Blocks for reading: for the sweep.
+    fn forget_expired(&self, limit: usize, now: UnixTime) -> Pending<usize>;
 
     /// Reads all client records, those of removed clients too: their `not_before` counts.
     ///
@@ -233,6 +260,9 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: DecodeError,
     },
+    /// A mark is there already: an assertion or a proof was shown before.
+    #[error("it was shown before")]
+    Seen,
     /// The database failed to read.
     #[error("the database failed: {0}")]
     Io(#[source] io::Error),

@@ -5,6 +5,7 @@
 
 use tsidecar_oauth::grant::{Generation, Grant};
 use tsidecar_oauth::id::{ClientId, GrantId};
+use tsidecar_oauth::mark::Mark;
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::{self, Burned, Redeemed, Rotated};
 use tsidecar_oauth::time::UnixTime;
@@ -49,9 +50,10 @@ impl<E: Engine> Store for E {
         Ok(page(&entries, limit))
     }
 
-    fn redeem(&self, draft: Grant, now: UnixTime) -> Pending<Redeemed> {
+    fn redeem_once(&self, draft: Grant, marks: Vec<Mark>, now: UnixTime) -> Pending<Redeemed> {
         self.submit(move |ledger| {
             ledger.saw(now);
+            ledger.mark(&marks, now)?;
             ledger.settle(draft.id(), |stored| settle::redeem(stored, draft, now))
         })
     }
@@ -63,10 +65,27 @@ impl<E: Engine> Store for E {
         })
     }
 
-    fn rotate(&self, id: GrantId, shown: Generation, now: UnixTime) -> Pending<Rotated> {
+    fn rotate_once(
+        &self,
+        id: GrantId,
+        shown: Generation,
+        marks: Vec<Mark>,
+        now: UnixTime,
+    ) -> Pending<Rotated> {
         self.submit(move |ledger| {
             ledger.saw(now);
+            ledger.mark(&marks, now)?;
             ledger.settle(id, |stored| settle::rotate(stored, shown, now))
+        })
+    }
+
+    fn mark(&self, marks: Vec<Mark>, now: UnixTime) -> Pending<()> {
+        if marks.is_empty() {
+            return Pending::ready(Ok(()));
+        }
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.mark(&marks, now)
         })
     }
 
@@ -79,6 +98,14 @@ impl<E: Engine> Store for E {
 
     fn forget(&self, ids: Vec<GrantId>, now: UnixTime) -> Pending<usize> {
         self.submit(move |ledger| forget(ledger, ids, now))
+    }
+
+    fn forget_expired(&self, limit: usize, now: UnixTime) -> Pending<usize> {
+        match expired(self.records(), limit, now) {
+            Ok(keys) if keys.is_empty() => Pending::ready(Ok(0)),
+            Ok(keys) => self.submit(move |ledger| ledger.forget_kept(&keys, now)),
+            Err(error) => Pending::ready(Err(error)),
+        }
     }
 
     fn clients(&self) -> Result<Vec<StoredClient>, StoreError> {
@@ -143,6 +170,26 @@ fn forget(ledger: &mut Ledger, ids: Vec<GrantId>, now: UnixTime) -> Result<usize
         }
     }
     Ok(forgotten)
+}
+
+/// The keys of records whose time is over, at most so many. One that cannot be read stays, and is reported where it is used.
+fn expired(records: &dyn Records, limit: usize, now: UnixTime) -> Result<Vec<(Table, Vec<u8>)>, StoreError> {
+    let mut keys = Vec::new();
+    for table in Table::KEPT {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let entries = records.read_after(table, after.as_deref(), CLIENT_PAGE).map_err(StoreError::Io)?;
+            let Some((last, _)) = entries.last() else { break };
+            after = Some(last.clone());
+            let is_over = |value: &[u8]| record::end_of_kept(value).is_ok_and(|until| until.is_past(now));
+            keys.extend(entries.into_iter().filter(|(_, value)| is_over(value)).map(|(key, _)| (table, key)));
+            if keys.len() >= limit {
+                keys.truncate(limit);
+                return Ok(keys);
+            }
+        }
+    }
+    Ok(keys)
 }
 
 fn page(entries: &[Entry], limit: usize) -> GrantPage {

@@ -5,22 +5,23 @@
 //! is an error, never "not found". Enums of the core stand here as numbers of our own: reordering one there changes
 //! nothing here.
 
+mod client;
+mod number;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-use tsidecar_oauth::client::{AuthMethod, ClientSpec, GrantType, Lives, PkceRule};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, GrantState, Place};
-use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject};
-use tsidecar_oauth::jose::Algorithm;
-use tsidecar_oauth::policy::Access;
+use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::seal::CodeEpoch;
-use tsidecar_oauth::secret::SecretDigest;
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 use tsidecar_oauth::uri::ResourceIndicator;
 
-use super::{StoreError, StoredClient};
+pub(super) use self::client::{decode_client, encode_client};
+use self::number::{acr, acr_number, method, method_number, requested};
+use super::StoreError;
 
 /// The most bytes that a record may have: values that sled moves to its blob files are never synced (attacks.md 6.3).
 pub const LONGEST_RECORD: usize = 7 * 1024;
@@ -75,6 +76,10 @@ struct GrantV1<'a> {
     scope: Cow<'a, Scope>,
     resources: Cow<'a, [ResourceIndicator]>,
     auth_time: UnixTime,
+    acr: u8,
+    session: Option<SessionId>,
+    requested: [u16; 2],
+    key: Option<Thumbprint>,
     issued_at: UnixTime,
     method: u8,
     place: PlaceV1<'a>,
@@ -92,40 +97,6 @@ enum PlaceV1<'a> {
     Outside,
     Device(Cow<'a, DeviceId>),
     Page(Cow<'a, DeviceId>),
-}
-
-#[derive(Serialize, Deserialize)]
-struct ClientV1<'a> {
-    not_before: UnixTime,
-    changed_at: UnixTime,
-    spec: Option<SpecV1<'a>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SpecV1<'a> {
-    name: Cow<'a, str>,
-    public: bool,
-    secrets: Vec<[u8; 32]>,
-    redirect_uris: Cow<'a, [String]>,
-    strict_auth_method: Option<u8>,
-    grant_types: Vec<u8>,
-    pkce: u8,
-    allow: Option<AccessV1<'a>>,
-    id_token_alg: u8,
-    id_token_claims: bool,
-    id_token_life: Lifetime,
-    access_token_life: Lifetime,
-    refresh_idle: Lifetime,
-    refresh_absolute: Lifetime,
-    disabled: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct AccessV1<'a> {
-    users: Cow<'a, [String]>,
-    groups: Cow<'a, [String]>,
-    tags: Cow<'a, [String]>,
-    capability: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,6 +121,10 @@ pub(super) fn encode_grant(grant: &Grant) -> Result<Vec<u8>, StoreError> {
         scope: Cow::Borrowed(&facts.scope),
         resources: Cow::Borrowed(&facts.resources),
         auth_time: facts.auth_time,
+        acr: acr_number(facts.acr),
+        session: facts.session,
+        requested: [facts.requested.id_token.bits(), facts.requested.userinfo.bits()],
+        key: facts.key,
         issued_at: facts.issued_at,
         method: method_number(facts.method),
         place: match &facts.place {
@@ -185,6 +160,10 @@ pub(super) fn decode_grant(id: GrantId, bytes: &[u8]) -> Result<Grant, DecodeErr
         scope: v1.scope.into_owned(),
         resources: v1.resources.into_owned(),
         auth_time: v1.auth_time,
+        acr: acr(v1.acr)?,
+        session: v1.session,
+        requested: requested(v1.requested),
+        key: v1.key,
         issued_at: v1.issued_at,
         method: method(v1.method)?,
         place: match v1.place {
@@ -203,80 +182,6 @@ pub(super) fn decode_grant(id: GrantId, bytes: &[u8]) -> Result<Grant, DecodeErr
         revoked_at: v1.revoked_at,
     };
     Ok(Grant::from_stored(id, facts, state))
-}
-
-/// The bytes of a client; its id is the key, not part of them.
-///
-/// # Errors
-/// [`StoreError::TooLarge`].
-pub(super) fn encode_client(client: &StoredClient) -> Result<Vec<u8>, StoreError> {
-    encode(&ClientV1 {
-        not_before: client.not_before,
-        changed_at: client.changed_at,
-        spec: client.spec.as_ref().map(|spec| SpecV1 {
-            name: Cow::Borrowed(&spec.name),
-            public: spec.public,
-            secrets: spec.secrets.iter().map(|digest| *digest.as_bytes()).collect(),
-            redirect_uris: Cow::Borrowed(&spec.redirect_uris),
-            strict_auth_method: spec.strict_auth_method.map(method_number),
-            grant_types: spec.grant_types.iter().copied().map(grant_type_number).collect(),
-            pkce: pkce_number(spec.pkce),
-            allow: spec.allow.as_ref().map(|access| AccessV1 {
-                users: Cow::Borrowed(&access.users),
-                groups: Cow::Borrowed(&access.groups),
-                tags: Cow::Borrowed(&access.tags),
-                capability: access.capability,
-            }),
-            id_token_alg: algorithm_number(spec.id_token_alg),
-            id_token_claims: spec.id_token_claims,
-            id_token_life: spec.lives.id_token,
-            access_token_life: spec.lives.access_token,
-            refresh_idle: spec.lives.refresh_idle,
-            refresh_absolute: spec.lives.refresh_absolute,
-            disabled: spec.disabled,
-        }),
-    })
-}
-
-/// Reads a client back.
-///
-/// # Errors
-/// [`DecodeError`].
-pub(super) fn decode_client(id: ClientId, bytes: &[u8]) -> Result<StoredClient, DecodeError> {
-    let v1: ClientV1<'_> = match split(bytes)? {
-        (V1, content) => content_of(content)?,
-        (version, _) => return Err(DecodeError::Version(version)),
-    };
-    let spec = v1.spec.map(|spec| spec_of(&id, spec)).transpose()?;
-    Ok(StoredClient { id, spec, not_before: v1.not_before, changed_at: v1.changed_at })
-}
-
-fn spec_of(id: &ClientId, v1: SpecV1<'_>) -> Result<ClientSpec, DecodeError> {
-    Ok(ClientSpec {
-        id: id.as_str().to_owned(),
-        name: v1.name.into_owned(),
-        public: v1.public,
-        secrets: v1.secrets.into_iter().map(SecretDigest::from_bytes).collect(),
-        redirect_uris: v1.redirect_uris.into_owned(),
-        strict_auth_method: v1.strict_auth_method.map(method).transpose()?,
-        grant_types: v1.grant_types.into_iter().map(grant_type).collect::<Result<_, _>>()?,
-        pkce: pkce(v1.pkce)?,
-        allow: v1.allow.map(|access| Access {
-            users: access.users.into_owned(),
-            groups: access.groups.into_owned(),
-            tags: access.tags.into_owned(),
-            capability: access.capability,
-        }),
-        id_token_alg: algorithm(v1.id_token_alg)?,
-        id_token_claims: v1.id_token_claims,
-        lives: Lives {
-            id_token: v1.id_token_life,
-            access_token: v1.access_token_life,
-            refresh_idle: v1.refresh_idle,
-            refresh_absolute: v1.refresh_absolute,
-        },
-        disabled: v1.disabled,
-    })
 }
 
 /// The bytes of the meta record.
@@ -318,6 +223,49 @@ pub fn survives(bytes: &[u8]) -> bool {
     !(grant || client || meta)
 }
 
+/// The bytes of a record that is kept for some time: version, the end of that time as eight bytes, content.
+///
+/// # Errors
+/// [`StoreError::TooLarge`].
+pub(super) fn encode_kept<T: Serialize>(until: UnixTime, content: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::with_capacity(64);
+    bytes.push(V1);
+    bytes.extend_from_slice(&until.as_secs().to_be_bytes());
+    let bytes =
+        postcard::to_extend(content, bytes).map_err(|_| StoreError::TooLarge { bytes: usize::MAX })?;
+    if bytes.len() > LONGEST_RECORD {
+        return Err(StoreError::TooLarge { bytes: bytes.len() });
+    }
+    Ok(bytes)
+}
+
+/// Reads the end of the time and the content of such a record.
+///
+/// # Errors
+/// [`DecodeError`].
+pub(super) fn decode_kept<T: DeserializeOwned>(bytes: &[u8]) -> Result<(UnixTime, T), DecodeError> {
+    let (until, content) = split_kept(bytes)?;
+    Ok((until, content_of(content)?))
+}
+
+/// The end of the time of such a record.
+///
+/// # Errors
+/// [`DecodeError`].
+pub(super) fn end_of_kept(bytes: &[u8]) -> Result<UnixTime, DecodeError> {
+    split_kept(bytes).map(|(until, _)| until)
+}
+
+fn split_kept(bytes: &[u8]) -> Result<(UnixTime, &[u8]), DecodeError> {
+    match split(bytes)? {
+        (V1, content) => {
+            let (until, content) = content.split_first_chunk().ok_or(DecodeError::Content)?;
+            Ok((UnixTime::from_secs(u64::from_be_bytes(*until)), content))
+        }
+        (version, _) => Err(DecodeError::Version(version)),
+    }
+}
+
 fn encode<T: Serialize>(content: &T) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::with_capacity(256);
     bytes.push(V1);
@@ -339,80 +287,25 @@ fn content_of<'a, T: Deserialize<'a>>(content: &'a [u8]) -> Result<T, DecodeErro
     if rest.is_empty() { Ok(value) } else { Err(DecodeError::Trailing(rest.len())) }
 }
 
-const fn method_number(method: AuthMethod) -> u8 {
-    match method {
-        AuthMethod::None => 0,
-        AuthMethod::ClientSecretBasic => 1,
-        AuthMethod::ClientSecretPost => 2,
-    }
-}
-
-const fn method(number: u8) -> Result<AuthMethod, DecodeError> {
-    match number {
-        0 => Ok(AuthMethod::None),
-        1 => Ok(AuthMethod::ClientSecretBasic),
-        2 => Ok(AuthMethod::ClientSecretPost),
-        _ => Err(DecodeError::Value("authentication method")),
-    }
-}
-
-const fn grant_type_number(grant_type: GrantType) -> u8 {
-    match grant_type {
-        GrantType::AuthorizationCode => 0,
-        GrantType::RefreshToken => 1,
-    }
-}
-
-const fn grant_type(number: u8) -> Result<GrantType, DecodeError> {
-    match number {
-        0 => Ok(GrantType::AuthorizationCode),
-        1 => Ok(GrantType::RefreshToken),
-        _ => Err(DecodeError::Value("grant type")),
-    }
-}
-
-const fn pkce_number(rule: PkceRule) -> u8 {
-    match rule {
-        PkceRule::Required => 0,
-        PkceRule::OrNonce => 1,
-        PkceRule::Optional => 2,
-    }
-}
-
-const fn pkce(number: u8) -> Result<PkceRule, DecodeError> {
-    match number {
-        0 => Ok(PkceRule::Required),
-        1 => Ok(PkceRule::OrNonce),
-        2 => Ok(PkceRule::Optional),
-        _ => Err(DecodeError::Value("PKCE rule")),
-    }
-}
-
-const fn algorithm_number(algorithm: Algorithm) -> u8 {
-    match algorithm {
-        Algorithm::Rs256 => 0,
-        Algorithm::Es256 => 1,
-        Algorithm::EdDsa => 2,
-    }
-}
-
-const fn algorithm(number: u8) -> Result<Algorithm, DecodeError> {
-    match number {
-        0 => Ok(Algorithm::Rs256),
-        1 => Ok(Algorithm::Es256),
-        2 => Ok(Algorithm::EdDsa),
-        _ => Err(DecodeError::Value("signature algorithm")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
     use proptest::option;
     use proptest::prelude::*;
+    use tsidecar_oauth::acr::Acr;
+    use tsidecar_oauth::algorithm::VerifyAlgorithm;
+    use tsidecar_oauth::client::{
+        AuthMethod, ClientKeys, ClientSpec, GrantType, Lives, Login, LogoutSpec, PkceRule, SignedRequests,
+    };
     use tsidecar_oauth::fresh::FreshId;
+    use tsidecar_oauth::jose::Algorithm;
+    use tsidecar_oauth::policy::Access;
+    use tsidecar_oauth::requested::{ClaimSet, RequestedClaims};
+    use tsidecar_oauth::secret::SecretDigest;
 
+    use super::number::{algorithm, grant_type, pkce};
     use super::*;
+    use crate::store::StoredClient;
 
     fn id() -> GrantId {
         GrantId::new(&Subject::user(1), FreshId::from_bytes([9; 16]))
@@ -434,26 +327,48 @@ mod tests {
         let methods = prop::sample::select(AuthMethod::ALL.to_vec());
         let resources = vec("https://[a-z]{1,20}\\.example/[a-z]{0,9}", 0..4);
         let lives = (times(), times(), times(), option::of(any::<u64>()));
-        (names, any::<IpAddr>(), "[ -~]{0,200}", resources, methods, places, lives).prop_filter_map(
-            "a client id that looks like a user",
-            |((client, user, device, listener), address, scope, resources, method, place, times)| {
-                Some(GrantFacts {
-                    client: ClientId::parse(&client).ok()?,
-                    subject: Subject::user(user),
-                    device: DeviceId::parse(&device).ok()?,
+        let signed_in = (
+            prop::sample::select(Acr::ALL.to_vec()),
+            option::of(any::<[u8; 16]>().prop_map(SessionId::from_bytes)),
+            any::<[u16; 2]>().prop_map(requested),
+            option::of(any::<[u8; 32]>().prop_map(Thumbprint::from_bytes)),
+        );
+        (names, any::<IpAddr>(), "[ -~]{0,200}", resources, (methods, signed_in), places, lives)
+            .prop_filter_map(
+                "a client id that looks like a user",
+                |(
+                    (client, user, device, listener),
                     address,
-                    listener: Listener::parse(&listener).ok()?,
-                    scope: Scope::parse(&scope),
-                    resources: resources.iter().map(|uri| ResourceIndicator::parse(uri).unwrap()).collect(),
-                    auth_time: times.0,
-                    issued_at: times.1,
-                    method,
+                    scope,
+                    resources,
+                    (method, signed_in),
                     place,
-                    expires_at: times.2,
-                    idle: times.3.map(Lifetime::from_secs),
-                })
-            },
-        )
+                    times,
+                )| {
+                    Some(GrantFacts {
+                        client: ClientId::parse(&client).ok()?,
+                        subject: Subject::user(user),
+                        device: DeviceId::parse(&device).ok()?,
+                        address,
+                        listener: Listener::parse(&listener).ok()?,
+                        scope: Scope::parse(&scope),
+                        resources: resources
+                            .iter()
+                            .map(|uri| ResourceIndicator::parse(uri).unwrap())
+                            .collect(),
+                        auth_time: times.0,
+                        acr: signed_in.0,
+                        session: signed_in.1,
+                        requested: signed_in.2,
+                        key: signed_in.3,
+                        issued_at: times.1,
+                        method,
+                        place,
+                        expires_at: times.2,
+                        idle: times.3.map(Lifetime::from_secs),
+                    })
+                },
+            )
     }
 
     fn grants() -> impl Strategy<Value = Grant> {
@@ -466,6 +381,7 @@ mod tests {
         )
     }
 
+    #[expect(clippy::too_many_lines, reason = "one line a field")]
     fn specs() -> impl Strategy<Value = ClientSpec> {
         let lists = || vec("\\PC{0,30}", 0..5);
         let credentials = (any::<bool>(), vec(any::<[u8; 32]>(), 0..3));
@@ -476,15 +392,53 @@ mod tests {
             prop::sample::select(Algorithm::ALL.to_vec()),
         );
         let access = option::of((lists(), lists(), lists(), any::<bool>()));
-        let rest = (any::<[u64; 4]>(), any::<bool>(), any::<bool>());
+        let keys = prop_oneof![
+            Just(ClientKeys::None),
+            "\\PC{0,30}".prop_map(ClientKeys::Inline),
+            "\\PC{0,30}".prop_map(ClientKeys::Uri),
+        ];
+        let signed = (
+            vec(prop::sample::select(VerifyAlgorithm::ALL.to_vec()), 0..4),
+            option::of(prop::sample::select(VerifyAlgorithm::ALL.to_vec())),
+            any::<[bool; 5]>(),
+        );
+        let logins = prop::sample::select(vec![Login::Ambient, Login::Session, Login::Confirm]);
+        let algs = option::of(prop::sample::select(Algorithm::ALL.to_vec()));
+        let logout = (lists(), option::of("\\PC{0,30}"));
+        let more = (keys, signed, logins, algs, logout);
+        let rest = (any::<[u64; 4]>(), any::<bool>(), any::<bool>(), more);
         ("\\PC{0,100}", credentials, lists(), rules, access, rest).prop_map(
-            |(name, (public, secrets), redirect_uris, rules, access, (lives, id_token_claims, disabled))| {
+            |(
+                name,
+                (public, secrets),
+                redirect_uris,
+                rules,
+                access,
+                (lives, id_token_claims, disabled, more),
+            )| {
+                let (keys, (assertion_algs, request_object_alg, flags), login, userinfo_alg, logout) = more;
                 let [id_token, access_token, refresh_idle, refresh_absolute] = lives.map(Lifetime::from_secs);
                 ClientSpec {
                     id: "app".to_owned(),
                     name,
                     public,
                     secrets: secrets.into_iter().map(SecretDigest::from_bytes).collect(),
+                    keys,
+                    signed: SignedRequests {
+                        assertion_algs,
+                        token_endpoint_audience: flags[0],
+                        request_object_alg,
+                        require_request_object: flags[1],
+                    },
+                    userinfo_alg,
+                    login,
+                    require_par: flags[2],
+                    require_dpop: flags[3],
+                    logout: LogoutSpec {
+                        post_logout_redirect_uris: logout.0,
+                        backchannel_uri: logout.1,
+                        backchannel_session_required: flags[4],
+                    },
                     redirect_uris,
                     strict_auth_method: rules.0,
                     grant_types: rules.1,
@@ -580,7 +534,7 @@ mod tests {
             1, 3, b'a', b'p', b'p', 8, b'u', b's', b'e', b'r', b'i', b'd', b':', b'5', 2, b'n', b'D', 0, 100,
             64, 0, 2, 4, b'h', b'o', b's', b't', 2, 6, b'o', b'p', b'e', b'n', b'i', b'd', 5, b'e', b'm',
             b'a', b'i', b'l', 1, 15, b'h', b't', b't', b'p', b's', b':', b'/', b'/', b'm', b'c', b'p', b'.',
-            b'e', b'x', b'/', 10, 11, 2, 2, 2, b'n', b'D', 0xe8, 7, 1, 100, 3, 12, 13, 1, 14,
+            b'e', b'x', b'/', 10, 1, 0, 8, 1, 0, 11, 2, 2, 2, b'n', b'D', 0xe8, 7, 1, 100, 3, 12, 13, 1, 14,
         ];
         let facts = GrantFacts {
             client: ClientId::parse("app").unwrap(),
@@ -591,6 +545,13 @@ mod tests {
             scope: Scope::parse("openid email"),
             resources: vec![ResourceIndicator::parse("https://mcp.ex/").unwrap()],
             auth_time: UnixTime::from_secs(10),
+            acr: Acr::Confirmed,
+            session: None,
+            requested: RequestedClaims {
+                id_token: ClaimSet::default().with("email"),
+                userinfo: ClaimSet::default().with("name"),
+            },
+            key: None,
             issued_at: UnixTime::from_secs(11),
             method: AuthMethod::ClientSecretPost,
             place: Some(Place::Device(DeviceId::parse("nD").unwrap())),
@@ -624,8 +585,8 @@ mod tests {
         assert_eq!(decode_grant(id(), &[9, 1, 2]), Err(DecodeError::Version(9)));
         assert_eq!(decode_client(app, &[0, 1, 2]).err(), Some(DecodeError::Version(0)));
         assert_eq!(decode_meta(&[1, 0xff]), Err(DecodeError::Content));
-        assert_eq!(method(3), Err(DecodeError::Value("authentication method")));
-        assert_eq!(grant_type(2), Err(DecodeError::Value("grant type")));
+        assert_eq!(method(4), Err(DecodeError::Value("authentication method")));
+        assert_eq!(grant_type(3), Err(DecodeError::Value("grant type")));
         assert_eq!(pkce(3), Err(DecodeError::Value("PKCE rule")));
         assert_eq!(algorithm(3), Err(DecodeError::Value("signature algorithm")));
     }
