@@ -18,6 +18,7 @@ mod keys;
 mod killed;
 mod limits;
 mod log_leak;
+mod outbound;
 mod policy;
 mod restart;
 mod services;

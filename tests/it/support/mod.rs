@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod daemon;
+pub(crate) mod host;
 pub(crate) mod tailnet;
 pub(crate) mod wire;
 

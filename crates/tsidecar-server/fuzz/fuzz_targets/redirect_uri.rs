@@ -1,9 +1,9 @@
-//! Redirect URIs, issuers and resource indicators: what is registered matches itself, and what matches differs in nothing but
-//! the port of a loopback address and an empty path.
+//! Redirect URIs, issuers, resource indicators and what we fetch: what is registered matches itself, and what matches differs in
+//! nothing but the port of a loopback address and an empty path; a fetch leads to the host that stands in the text.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tsidecar_oauth::uri::{Issuer, RedirectUri, ResourceIndicator};
+use tsidecar_oauth::uri::{FetchUrl, Issuer, RedirectUri, ResourceIndicator};
 
 fuzz_target!(|data: (&str, &str)| {
     let (registered, presented) = data;
@@ -13,6 +13,13 @@ fuzz_target!(|data: (&str, &str)| {
     }
     if let Ok(resource) = ResourceIndicator::parse(registered) {
         assert!(resource.matches(registered) && !registered.contains('#'));
+    }
+    if let Ok(url) = FetchUrl::parse(presented) {
+        let authority =
+            presented["https://".len()..].split(['/', '?']).next().unwrap_or_default().to_ascii_lowercase();
+        let port = authority.strip_prefix(url.host()).expect("the host stands first");
+        assert!(port.strip_prefix(':').unwrap_or(port).bytes().all(|b| b.is_ascii_digit()));
+        assert!(url.target().starts_with('/') && url.port() != 0);
     }
     let Ok(uri) = RedirectUri::parse(registered) else { return };
     assert!(uri.matches(registered));

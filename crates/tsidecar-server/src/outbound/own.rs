@@ -1,5 +1,5 @@
-//! The addresses of this host, as the kernel has them now. Read from `/proc`, because the unit has no netlink (and so no
-//! getifaddrs); the kernel's routing tables also know what no interface shows, such as whole blocks that are delivered locally.
+//! The addresses of this host, as the kernel has them now. Read from `/proc/self`, which the unit's view of `/proc` still has,
+//! because it has no netlink (and so no getifaddrs); the kernel's routing tables also know what no interface shows, such as whole blocks that are delivered locally.
 
 use std::fs::File;
 use std::io::{self, Read};
