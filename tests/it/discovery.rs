@@ -51,6 +51,10 @@ fn both_documents_say_the_same() {
         "RS256",
         "ES256"
       ],
+      "userinfo_signing_alg_values_supported": [
+        "RS256",
+        "ES256"
+      ],
       "token_endpoint_auth_methods_supported": [
         "client_secret_basic",
         "client_secret_post",

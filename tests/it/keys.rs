@@ -2,8 +2,10 @@
 
 use std::{thread, time::Duration};
 
+use base64ct::{Base64UrlUnpadded, Encoding as _};
 use insta::assert_snapshot;
 use serde_json::Value;
+use sha2::{Digest as _, Sha512};
 use tsidecar_oauth::jose::{Jws, PublicKeys, Typ, VerifyAlgorithm};
 
 use crate::support::{ALICE, App, Daemon, Request, Setup, wire::jwt};
@@ -276,9 +278,13 @@ id_token_signed_response_alg = "EdDSA""#;
 fn an_eddsa_key_is_made_for_whoever_asks() {
     let mut daemon = Setup::default().tables(EDDSA).start();
     assert_eq!(algorithms(&daemon), serde_json::json!(["RS256", "ES256", "EdDSA"]));
-    let token = App { id: "modern", ..App::public(&daemon) }.login(&ALICE, &[]).member("id_token");
+    let login = App { id: "modern", ..App::public(&daemon) }.login(&ALICE, &[]);
+    let token = login.member("id_token");
     assert_eq!(jwt(&token).0["alg"], "EdDSA");
     verify(&token, &key_set(&daemon));
+    // Ed25519 has no hash of its own; everybody takes SHA-512 (oauth4webapi, jose, pyjwt).
+    let digest = Sha512::digest(login.member("access_token"));
+    assert_eq!(jwt(&token).1["at_hash"], Base64UrlUnpadded::encode_string(&digest[..32]));
     let before = published(&daemon);
     assert_eq!(before.len(), 3);
     daemon.kill();

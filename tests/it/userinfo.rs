@@ -2,7 +2,14 @@
 
 use insta::assert_snapshot;
 
-use crate::support::{ALICE, App, BOB, Daemon, Request, Setup, browser::RESOURCE, tailnet::INTERNET};
+use tsidecar_oauth::jose::{Jws, PublicKeys, Typ, VerifyAlgorithm};
+
+use crate::support::{
+    ALICE, App, BOB, Daemon, Request, Setup,
+    browser::RESOURCE,
+    tailnet::INTERNET,
+    wire::{jwt, shown},
+};
 
 #[test]
 fn three_ways_to_ask() {
@@ -234,4 +241,41 @@ fn tsidp_claims_by_switch() {
       "team": "eng"
     }
     "#);
+}
+
+const SIGNED: &str = r#"[[client]]
+id = "signed"
+name = "Signed userinfo"
+public = true
+redirect_uris = ["http://127.0.0.1/callback"]
+userinfo_signed_response_alg = "EdDSA""#;
+
+/// OpenID Connect Core §5.3.2: `iss` and `aud` beside the claims, and nothing that would make it an ID token.
+#[test]
+fn signed_for_a_client_that_asks() {
+    let daemon = Setup::default().tables(SIGNED).start();
+    let app = App { id: "signed", ..App::public(&daemon) };
+    let login = app.login(&ALICE, &[("scope", "openid email")]);
+    assert_eq!(jwt(&login.member("id_token")).0["alg"], "RS256");
+    let reply = app.userinfo(&ALICE, &login.member("access_token"));
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/jwt")));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    let keys =
+        PublicKeys::parse(&daemon.send(&ALICE, Request::get("/.well-known/jwks.json")).text()).unwrap();
+    let token = reply.text();
+    Jws::parse(&token).unwrap().verify(&keys, &[VerifyAlgorithm::EdDsa], Typ::Required(&["JWT"])).unwrap();
+    assert_snapshot!(shown(&jwt(&token).1), @r#"
+    {
+      "iss": "https://idp.tail.test",
+      "aud": "signed",
+      "sub": "userid:1001",
+      "email": "alice@example.com",
+      "email_verified": true,
+      "team": "eng"
+    }
+    "#);
+    // Errors stay what they are, and other clients get JSON.
+    assert_eq!(app.userinfo(&ALICE, "tsat_nonsense").error(), "invalid_token");
+    let plain = App::public(&daemon).login(&ALICE, &[]).member("access_token");
+    assert_eq!(app.userinfo(&ALICE, &plain).header("content-type"), Some("application/json"));
 }

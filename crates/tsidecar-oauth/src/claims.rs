@@ -275,6 +275,23 @@ impl<'a> UserInfo<'a> {
     }
 }
 
+/// The answer of the UserInfo endpoint as claims of a JWT (OpenID Connect Core §5.3.2). Without `exp` and `iat` it is never
+/// taken for an ID token.
+#[derive(Debug, Serialize)]
+pub struct SignedUserInfo<'a> {
+    iss: &'a Issuer,
+    aud: &'a ClientId,
+    #[serde(flatten)]
+    claims: UserInfo<'a>,
+}
+
+impl<'a> SignedUserInfo<'a> {
+    /// Says who speaks, and to whom.
+    pub const fn new(issuer: &'a Issuer, client: &'a ClientId, claims: UserInfo<'a>) -> Self {
+        Self { iss: issuer, aud: client, claims }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -203,6 +203,13 @@ pub struct ClientSpec {
     pub disabled: bool,
 }
 
+impl ClientSpec {
+    /// The algorithms with which something is signed for this client.
+    pub fn signing_algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        [self.id_token_alg].into_iter().chain(self.userinfo_alg)
+    }
+}
+
 /// How long what is issued to a client lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lives {
@@ -397,6 +404,11 @@ impl Client {
     /// The algorithm of this client's ID tokens.
     pub const fn id_token_alg(&self) -> Algorithm {
         self.spec.id_token_alg
+    }
+
+    /// The algorithm of this client's UserInfo answers; `None` answers plain JSON.
+    pub const fn userinfo_alg(&self) -> Option<Algorithm> {
+        self.spec.userinfo_alg
     }
 
     /// Whether identity claims also stand in the ID token.

@@ -38,6 +38,7 @@ pub struct ProviderMetadata<'a> {
     grant_types_supported: [&'static str; GrantType::ALL.len()],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: Vec<&'static str>,
+    userinfo_signing_alg_values_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: [&'static str; AuthMethod::ALL.len()],
     code_challenge_methods_supported: [&'static str; 1],
     claims_supported: [&'static str; CLAIMS.len()],
@@ -50,6 +51,7 @@ pub struct ProviderMetadata<'a> {
 impl<'a> ProviderMetadata<'a> {
     /// The metadata of an issuer whose keys can sign with these algorithms.
     pub fn new(issuer: &'a Issuer, algorithms: &[Algorithm]) -> Self {
+        let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
         Self {
             issuer,
             authorization_endpoint: issuer.endpoint(AUTHORIZE),
@@ -61,10 +63,8 @@ impl<'a> ProviderMetadata<'a> {
             response_modes_supported: RESPONSE_MODES,
             grant_types_supported: GrantType::ALL.map(GrantType::as_str),
             subject_types_supported: ["public"],
-            id_token_signing_alg_values_supported: algorithms
-                .iter()
-                .map(|algorithm| algorithm.as_str())
-                .collect(),
+            id_token_signing_alg_values_supported: names.clone(),
+            userinfo_signing_alg_values_supported: names,
             token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
             code_challenge_methods_supported: ["S256"],
             claims_supported: CLAIMS,
@@ -109,6 +109,7 @@ mod tests {
                 "grant_types_supported": ["authorization_code", "refresh_token"],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+                "userinfo_signing_alg_values_supported": ["RS256", "ES256"],
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
                 "code_challenge_methods_supported": ["S256"],
                 "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "at_hash", "name",

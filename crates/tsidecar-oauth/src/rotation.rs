@@ -179,7 +179,7 @@ impl Demand {
     #[must_use]
     pub fn with_client(mut self, client: &ClientSpec) -> Self {
         let lives = client.lives;
-        self.algorithms.insert(client.id_token_alg);
+        self.algorithms.extend(client.signing_algorithms());
         self.signed = self.signed.max(lives.id_token).max(lives.access_token);
         self.sealed = self.sealed.max(lives.refresh_absolute).max(lives.access_token);
         self

@@ -158,8 +158,8 @@ impl Snapshot {
             let not_before = ended.map_or(UnixTime::default(), |client| client.not_before);
             let client = Client::new(spec.clone(), not_before)
                 .map_err(|error| SnapshotError::Client { id: id.clone(), error })?;
-            let key = ring.signing.active(client.id_token_alg());
-            key.map_err(|error| SnapshotError::NoKey { what: format!("client \"{id}\""), error })?;
+            has_keys(&client, &ring.signing)
+                .map_err(|error| SnapshotError::NoKey { what: format!("client \"{id}\""), error })?;
             base.files.insert(client.id().clone(), file.clone());
             clients.insert(client.id().clone(), Arc::new(client));
         }
@@ -248,6 +248,14 @@ pub fn demand(config: &Config, stored: &[StoredClient]) -> Demand {
     config.resources.iter().fold(of_clients, Demand::with_resource)
 }
 
+/// Tells whether everything that is signed for a client can be signed.
+///
+/// # Errors
+/// [`JoseError::NoKey`].
+pub fn has_keys(client: &Client, signing: &SigningKeys) -> Result<(), JoseError> {
+    client.spec().signing_algorithms().try_for_each(|algorithm| signing.active(algorithm).map(drop))
+}
+
 fn from_store(stored: &[StoredClient], signing: &SigningKeys) -> BTreeMap<ClientId, Arc<Client>> {
     let mut clients = BTreeMap::new();
     for record in stored {
@@ -259,7 +267,7 @@ fn from_store(stored: &[StoredClient], signing: &SigningKeys) -> BTreeMap<Client
                 continue;
             }
         };
-        if let Err(error) = signing.active(client.id_token_alg()) {
+        if let Err(error) = has_keys(&client, signing) {
             tracing::error!(client.id = %record.id, %error, "a stored client is left out");
             continue;
         }

@@ -54,6 +54,8 @@ impl fmt::Debug for PrivateKeyPem {
 pub enum TokenType {
     /// An ID token: `JWT`.
     IdToken,
+    /// A UserInfo answer: `JWT` (OpenID Connect Core §5.3.2 names none).
+    UserInfo,
     /// An access token for a resource: `at+jwt` (RFC 9068 §2.1).
     AccessToken,
 }
@@ -80,7 +82,7 @@ pub struct SigningKey {
     id: KeyId,
     algorithm: Algorithm,
     signer: Box<dyn JwsSigner>,
-    id_token: JwsHeader,
+    plain: JwsHeader,
     access_token: JwsHeader,
     public: Map<String, Value>,
 }
@@ -117,8 +119,8 @@ impl SigningKey {
             }
         };
         let public = public_members(public.as_ref(), &id, algorithm);
-        let (id_token, access_token) = (header("JWT", &id), header("at+jwt", &id));
-        Ok(Self { id, algorithm, signer, id_token, access_token, public })
+        let (plain, access_token) = (header("JWT", &id), header("at+jwt", &id));
+        Ok(Self { id, algorithm, signer, plain, access_token, public })
     }
 
     /// The key id, `kid`.
@@ -137,7 +139,7 @@ impl SigningKey {
     /// [`JoseError::Library`] when the claims cannot be written or OpenSSL fails.
     pub fn sign<C: Serialize>(&self, typ: TokenType, claims: &C) -> Result<SignedJwt, JoseError> {
         let header = match typ {
-            TokenType::IdToken => &self.id_token,
+            TokenType::IdToken | TokenType::UserInfo => &self.plain,
             TokenType::AccessToken => &self.access_token,
         };
         let mut payload = Vec::with_capacity(768);

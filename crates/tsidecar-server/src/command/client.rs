@@ -65,6 +65,9 @@ pub struct Add {
     /// The algorithm of ID tokens [default: RS256].
     #[arg(long, value_name = "ALG", value_parser = ["RS256", "ES256", "EdDSA"])]
     id_token_alg: Option<String>,
+    /// Sign userinfo with this algorithm [default: plain JSON].
+    #[arg(long, value_name = "ALG", value_parser = ["RS256", "ES256", "EdDSA"])]
+    userinfo_alg: Option<String>,
 }
 
 /// A new secret.
@@ -147,6 +150,9 @@ fn describe(client: &ClientAnswer) -> String {
         "ID token",
         format!("{}, for {}", client.id_token_signed_response_alg, client.id_token_lifetime),
     ));
+    if let Some(algorithm) = client.userinfo_signed_response_alg {
+        rows.push(("userinfo", format!("signed with {algorithm}")));
+    }
     rows.push(("access token", format!("for {}", client.access_token_lifetime)));
     let (idle, absolute) = (&client.refresh_idle_lifetime, &client.refresh_absolute_lifetime);
     rows.push(("refresh token", format!("for {idle} unused, {absolute} in all")));
@@ -197,6 +203,7 @@ fn body(add: Add) -> Value {
         "pkce": add.pkce,
         "allow": restricted.then_some(allow),
         "id_token_signed_response_alg": add.id_token_alg,
+        "userinfo_signed_response_alg": add.userinfo_alg,
     })
 }
 

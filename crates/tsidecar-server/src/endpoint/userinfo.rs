@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use hyper::header;
 use hyper::{Method, Request, StatusCode};
-use tsidecar_oauth::claims::{IdentityClaims, UserInfo};
+use tsidecar_oauth::claims::{IdentityClaims, SignedUserInfo, UserInfo};
+use tsidecar_oauth::jose::TokenType;
 use tsidecar_oauth::policy::ClaimsAt;
 use tsidecar_oauth::secret::TokenText;
+use tsidecar_oauth::token::answer::AnswerError;
 use tsidecar_oauth::userinfo::{BearerError, LiveAccess, bearer};
 
 use crate::app::App;
@@ -19,7 +21,7 @@ use crate::web::body;
 use crate::web::error::{self, Challenge};
 use crate::web::header::authorization;
 use crate::web::inbound::Inbound;
-use crate::web::response::{Answer, json};
+use crate::web::response::{Answer, bytes, json};
 
 /// Why there is no UserInfo.
 enum Refused {
@@ -47,7 +49,7 @@ pub async fn handle(
     request: Request<Inbound>,
 ) -> Answer {
     match userinfo(app, snapshot, request).await {
-        Ok(body) => json(StatusCode::OK, body),
+        Ok(answer) => answer,
         Err(Refused::Bearer(refused)) => {
             audit::bearer_refused(caller, refused);
             error::bearer(refused, &snapshot.issuer)
@@ -56,7 +58,7 @@ pub async fn handle(
     }
 }
 
-async fn userinfo(app: &App, snapshot: &Snapshot, request: Request<Inbound>) -> Result<Vec<u8>, Refused> {
+async fn userinfo(app: &App, snapshot: &Snapshot, request: Request<Inbound>) -> Result<Answer, Refused> {
     let token = read(request).await?;
     let access = snapshot.sealing.open_access(&token).map_err(BearerError::Seal)?;
     let grant = app.store.grant(access.grant)?;
@@ -73,7 +75,14 @@ async fn userinfo(app: &App, snapshot: &Snapshot, request: Request<Inbound>) -> 
     live.admit(client, &identity, &snapshot.policy)?;
     let at = ClaimsAt::UserInfo;
     let claims = IdentityClaims::select(&snapshot.policy, client.id(), &identity, &access.scope, at);
-    Ok(serde_json::to_vec(&UserInfo::new(&identity.subject, claims))?)
+    let claims = UserInfo::new(&identity.subject, claims);
+    let Some(algorithm) = client.userinfo_alg() else {
+        return Ok(json(StatusCode::OK, serde_json::to_vec(&claims)?));
+    };
+    let claims = SignedUserInfo::new(&snapshot.issuer, client.id(), claims);
+    let key = snapshot.signing.active(algorithm);
+    let token = key.and_then(|key| key.sign(TokenType::UserInfo, &claims)).map_err(AnswerError::from)?;
+    Ok(bytes(StatusCode::OK, "application/jwt", token.expose().to_owned()))
 }
 
 /// Reads the token: from the header, or from the form body of a POST.

@@ -13,7 +13,7 @@ use super::shape::{ClientAnswer, ClientRequest, Rotation};
 use crate::audit::TARGET;
 use crate::entropy;
 use crate::keys::rotation::Bench;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, has_keys};
 use crate::store::{Store, StoredClient};
 
 /// What the administrator's requests work on.
@@ -162,7 +162,7 @@ impl Desk<'_> {
         let client = Client::new(spec.clone(), not_before)?;
         let bench = Bench { snapshot: self.snapshot, store: self.store, now: self.now };
         let snapshot = bench.provide(snapshot.demand().clone().with_client(&spec)).await?;
-        snapshot.signing.active(client.id_token_alg())?;
+        has_keys(&client, &snapshot.signing)?;
         let told = ClientAnswer::new(&client, None);
         let intent = self.store.intent();
         let record = StoredClient { id, spec: Some(spec), not_before, changed_at: self.now };

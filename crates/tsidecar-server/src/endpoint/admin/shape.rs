@@ -33,6 +33,9 @@ pub struct ClientAnswer {
     pub allow: Option<Access>,
     /// `id_token_signed_response_alg`.
     pub id_token_signed_response_alg: Algorithm,
+    /// `userinfo_signed_response_alg`; absent: plain JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userinfo_signed_response_alg: Option<Algorithm>,
     /// Whether identity claims stand in the ID token, too.
     pub claims_in_id_token: bool,
     /// As in the configuration file.
@@ -69,6 +72,7 @@ impl ClientAnswer {
             pkce: client.pkce(),
             allow: spec.allow.clone(),
             id_token_signed_response_alg: spec.id_token_alg,
+            userinfo_signed_response_alg: spec.userinfo_alg,
             claims_in_id_token: spec.id_token_claims,
             id_token_lifetime: spell(lives.id_token),
             access_token_lifetime: spell(lives.access_token),
@@ -101,6 +105,7 @@ pub struct ClientRequest {
     pkce: Option<PkceRule>,
     allow: Option<Access>,
     id_token_signed_response_alg: Option<Algorithm>,
+    userinfo_signed_response_alg: Option<Algorithm>,
     claims_in_id_token: Option<bool>,
     id_token_lifetime: Option<Length>,
     access_token_lifetime: Option<Length>,
@@ -132,6 +137,7 @@ impl ClientRequest {
             strict_auth_method: self.token_endpoint_auth_method.filter(|_| !public),
             allow: self.allow,
             disabled: self.disabled,
+            userinfo_alg: self.userinfo_signed_response_alg,
             ..ClientSpec::default()
         };
         let set = |life: &mut _, length: Option<Length>| {
