@@ -18,14 +18,6 @@ mod own;
 mod system;
 mod tls;
 
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod tests;
-
-#[cfg(test)]
-pub(crate) use self::testing::ca_for_tests;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -320,3 +312,11 @@ impl std::fmt::Debug for Outbound {
         f.debug_struct("Outbound").field("test", &test).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+pub(crate) use self::testing::ca_for_tests;
