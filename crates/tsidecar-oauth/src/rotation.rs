@@ -16,8 +16,12 @@ use crate::key::KeyState;
 use crate::resource::Resource;
 use crate::time::{Lifetime, UnixTime};
 
-/// How much longer a retired key stays than what it made can live: room for clocks of relying parties, as for tombstones.
-const MARGIN: Lifetime = Lifetime::from_minutes(60);
+/// How much longer a retired sealing key stays than what it made can live: room for clocks, as for tombstones.
+const ROOM: Lifetime = Lifetime::from_minutes(60);
+
+/// How much longer a retired signing key stays: ID tokens come back as `id_token_hint` long after they expired, at the end of
+/// an application's session (OpenID Connect RP-Initiated Logout §2).
+const HINTS: Lifetime = Lifetime::from_days(7);
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -124,10 +128,16 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    /// When a retired key goes: everything that it made has expired by then.
+    /// When a retired key goes: everything that it made has expired by then, and ID tokens are no more hints.
     pub const fn gone_at(&self) -> Option<UnixTime> {
         match self.stage {
-            Stage::Retired { retired_at, .. } => Some(retired_at.after(self.longest).after(MARGIN)),
+            Stage::Retired { retired_at, .. } => {
+                let margin = match self.kind {
+                    KeyKind::Signing(_) => HINTS,
+                    KeyKind::Sealing => ROOM,
+                };
+                Some(retired_at.after(self.longest).after(margin))
+            }
             Stage::Next { .. } | Stage::Active { .. } => None,
         }
     }
