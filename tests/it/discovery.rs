@@ -58,7 +58,15 @@ fn both_documents_say_the_same() {
       "token_endpoint_auth_methods_supported": [
         "client_secret_basic",
         "client_secret_post",
+        "private_key_jwt",
         "none"
+      ],
+      "token_endpoint_auth_signing_alg_values_supported": [
+        "RS256",
+        "PS256",
+        "ES256",
+        "EdDSA",
+        "Ed25519"
       ],
       "code_challenge_methods_supported": [
         "S256"

@@ -20,6 +20,7 @@ mod limits;
 mod log_leak;
 mod outbound;
 mod policy;
+mod private_key_jwt;
 mod restart;
 mod services;
 mod systemd;

@@ -3,15 +3,17 @@
 //! Layer 1. A [`ClientSpec`] is a plain description, as a configuration file or a record holds it; a [`Client`] exists
 //! only after validation.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::algorithm::VerifyAlgorithm;
 use crate::id::{ClientId, IdError};
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, JwkError, PublicKeys};
 use crate::policy::Access;
 use crate::secret::{ClientSecret, SecretDigest};
 use crate::time::{Lifetime, UnixTime};
-use crate::uri::{RedirectUri, UriError};
+use crate::uri::{FetchUrl, RedirectUri, UriError};
 
 /// Grant types that a client may use (RFC 7591 §2, `grant_types`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +61,8 @@ pub enum AuthMethod {
 
 impl AuthMethod {
     /// Every method that we serve, in the order of the metadata.
-    pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::None];
+    pub const ALL: [Self; 4] =
+        [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::None];
 
     /// The registered name of the method.
     pub const fn as_str(self) -> &'static str {
@@ -301,12 +304,21 @@ pub enum ClientError {
     GrantTypes,
     /// A strict method that the client cannot use.
     #[error(
-        "token_endpoint_auth_method does not fit: a public client has \"none\", a confidential one a secret"
+        "token_endpoint_auth_method does not fit: a public client has \"none\", a confidential one a secret, or keys and \"private_key_jwt\""
     )]
     StrictMethod,
     /// `pkce` weaker than a public client may have.
     #[error("a public client always needs PKCE: leave out pkce, or write pkce = \"required\"")]
     PublicPkce,
+    /// A JWK set that cannot be used.
+    #[error("jwks: {0}")]
+    Keys(JwkError),
+    /// A `jwks_uri` that cannot be fetched.
+    #[error("jwks_uri {0}")]
+    KeysUri(UriError),
+    /// No algorithm at all for assertions.
+    #[error("assertion_algs must name at least one of RS256, PS256, ES256 and EdDSA")]
+    AssertionAlgs,
     /// A life out of range.
     #[error("{name} must be between {least} and {most} seconds")]
     Life {
@@ -324,8 +336,32 @@ pub enum ClientError {
 pub struct Client {
     id: ClientId,
     redirect_uris: Vec<RedirectUri>,
+    keys: KeySource,
     spec: ClientSpec,
     not_before: UnixTime,
+}
+
+/// Where the keys of a client are, ready for use.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// It has none.
+    None,
+    /// They stand in its description.
+    Inline(Arc<PublicKeys>),
+    /// They are fetched.
+    Uri(FetchUrl),
+}
+
+impl KeySource {
+    fn new(keys: &ClientKeys) -> Result<Self, ClientError> {
+        match keys {
+            ClientKeys::None => Ok(Self::None),
+            ClientKeys::Inline(text) => {
+                PublicKeys::parse(text).map(|keys| Self::Inline(Arc::new(keys))).map_err(ClientError::Keys)
+            }
+            ClientKeys::Uri(uri) => FetchUrl::parse(uri).map(Self::Uri).map_err(ClientError::KeysUri),
+        }
+    }
 }
 
 impl Client {
@@ -353,7 +389,11 @@ impl Client {
         }
         check_lives(&spec.lives)?;
         let redirect_uris = check_redirects(&spec.redirect_uris)?;
-        Ok(Self { id, redirect_uris, spec, not_before })
+        if spec.signed.assertion_algs.is_empty() {
+            return Err(ClientError::AssertionAlgs);
+        }
+        let keys = KeySource::new(&spec.keys)?;
+        Ok(Self { id, redirect_uris, keys, spec, not_before })
     }
 
     /// `client_id`.
@@ -414,6 +454,11 @@ impl Client {
     /// Whether identity claims also stand in the ID token.
     pub const fn id_token_claims(&self) -> bool {
         self.spec.id_token_claims
+    }
+
+    /// Where the client's own keys are.
+    pub const fn keys(&self) -> &KeySource {
+        &self.keys
     }
 
     /// How the client signs people in.
@@ -549,6 +594,13 @@ pub(crate) mod tests {
             error(|s| s.redirect_uris = vec!["javascript:x".into()]),
             Some(ClientError::RedirectUri { reason: UriError::Scheme, .. })
         ));
+        assert_eq!(error(|s| s.signed.assertion_algs.clear()), Some(ClientError::AssertionAlgs));
+        let keys = |keys| error(|s| s.keys = keys);
+        let no_keys = ClientKeys::Inline(r#"{"keys":[]}"#.into());
+        assert_eq!(keys(no_keys), Some(ClientError::Keys(JwkError::NoUsableKey)));
+        let plain = ClientKeys::Uri("http://grafana.test/jwks".into());
+        assert_eq!(keys(plain), Some(ClientError::KeysUri(UriError::NotHttps)));
+        assert_eq!(keys(ClientKeys::Uri("https://grafana.test/jwks".into())), None);
         assert!(matches!(
             error(|s| s.lives.id_token = Lifetime::from_secs(1)),
             Some(ClientError::Life { name: "id_token_lifetime", .. })

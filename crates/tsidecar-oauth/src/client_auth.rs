@@ -1,4 +1,4 @@
-//! Client authentication (RFC 6749 §2.3): what was presented, and what it proves.
+//! Client authentication (RFC 6749 §2.3, RFC 7521 §4.2): what was presented, and what it proves.
 //!
 //! Layer 2. An [`AuthenticatedClient`] cannot be made without verifying.
 
@@ -7,11 +7,17 @@ use std::sync::Arc;
 use base64ct::{Base64, Base64Unpadded, Encoding};
 use zeroize::Zeroizing;
 
+use crate::assertion::{AssertionError, AssertionRule, ClientAssertion};
 use crate::client::{AuthMethod, Client};
+use crate::discovery;
 use crate::error::ErrorCode;
 use crate::id::ClientId;
+use crate::jose::{JwsError, PublicKeys};
+use crate::mark::Mark;
 use crate::params::{Params, decode_value};
 use crate::secret::ClientSecret;
+use crate::time::UnixTime;
+use crate::uri::Issuer;
 
 /// Why a client did not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,9 +31,9 @@ pub enum ClientAuthError {
     /// Two ways of authentication in one request (RFC 6749 §2.3), or two different client ids.
     #[error("more than one way of client authentication, or two different client ids")]
     Ambiguous,
-    /// A way of authentication that we do not serve.
-    #[error("client assertions are not supported")]
-    Assertion,
+    /// The client assertion does not authenticate.
+    #[error(transparent)]
+    Assertion(#[from] AssertionError),
     /// No such client, or it is switched off.
     #[error("unknown client")]
     Unknown,
@@ -40,16 +46,19 @@ pub enum ClientAuthError {
 }
 
 impl ClientAuthError {
+    /// Tells whether a fresh set of the client's keys could make a difference.
+    pub const fn wants_newer_keys(self) -> bool {
+        matches!(self, Self::Assertion(AssertionError::Jws(JwsError::UnknownKey)))
+    }
+
     /// The code sent to the client (RFC 6749 §5.2).
     pub const fn code(self) -> ErrorCode {
         match self {
             Self::Ambiguous => ErrorCode::InvalidRequest,
-            Self::Missing
-            | Self::Malformed
-            | Self::Assertion
-            | Self::Unknown
-            | Self::WrongSecret
-            | Self::Method => ErrorCode::InvalidClient,
+            Self::Assertion(error) => error.code(),
+            Self::Missing | Self::Malformed | Self::Unknown | Self::WrongSecret | Self::Method => {
+                ErrorCode::InvalidClient
+            }
         }
     }
 }
@@ -58,24 +67,53 @@ impl ClientAuthError {
 #[derive(Debug)]
 pub struct PresentedCredentials {
     id: ClientId,
-    method: AuthMethod,
+    proof: Proof,
+}
+
+/// What a request shows to prove that it is from its client.
+#[derive(Debug)]
+enum Proof {
+    Nothing,
     /// The secret, and how it reads when percent-decoded if that differs: many clients do not encode what they put into
     /// HTTP Basic, others do (RFC 6749 §2.3.1).
-    secrets: Vec<ClientSecret>,
+    Secret(AuthMethod, Vec<ClientSecret>),
+    /// Large, and the rarer kind.
+    Assertion(Box<ClientAssertion>),
+}
+
+/// What assertions are judged by; the other ways of authentication need none of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Judging<'a> {
+    /// The keys of the client, when it has some.
+    pub keys: Option<&'a PublicKeys>,
+    /// Us: the audience of assertions.
+    pub issuer: &'a Issuer,
+    /// The time.
+    pub now: UnixTime,
 }
 
 impl PresentedCredentials {
-    /// Reads the credentials of a request: HTTP Basic, or `client_id` and `client_secret` of the body. Basic together
-    /// with an equal `client_id` in the body is fine.
+    /// Reads the credentials of a request: a client assertion, HTTP Basic, or `client_id` and `client_secret` of the body.
+    /// Basic and assertions together with an equal `client_id` in the body are fine.
     ///
     /// # Errors
     /// [`ClientAuthError`] when there are none, or more than one kind, or they are malformed.
     pub fn read(authorization: Option<&str>, body: &Params) -> Result<Self, ClientAuthError> {
-        if body.get("client_assertion").is_some() {
-            return Err(ClientAuthError::Assertion);
-        }
         let body_id = body.get("client_id");
         let body_secret = body.get("client_secret");
+        if let Some(assertion) = body.get("client_assertion") {
+            if authorization.is_some() || body_secret.is_some() {
+                return Err(ClientAuthError::Ambiguous);
+            }
+            let assertion = ClientAssertion::read(body.get("client_assertion_type"), assertion)?;
+            if body_id.is_some_and(|id| id != assertion.client_id().as_str()) {
+                return Err(AssertionError::OtherClient.into());
+            }
+            return Ok(Self {
+                id: assertion.client_id().clone(),
+                proof: Proof::Assertion(Box::new(assertion)),
+            });
+        }
         if let Some(header) = authorization {
             let basic = Self::read_basic(header)?;
             let same_id = body_id.is_none_or(|id| id == basic.id.as_str());
@@ -87,14 +125,10 @@ impl PresentedCredentials {
         }
         let id = ClientId::parse(body_id.ok_or(ClientAuthError::Missing)?)
             .map_err(|_| ClientAuthError::Unknown)?;
-        Ok(match body_secret {
-            Some(secret) => Self {
-                id,
-                method: AuthMethod::ClientSecretPost,
-                secrets: vec![ClientSecret::new(secret.to_owned())],
-            },
-            None => Self { id, method: AuthMethod::None, secrets: Vec::new() },
-        })
+        let proof = body_secret.map_or(Proof::Nothing, |secret| {
+            Proof::Secret(AuthMethod::ClientSecretPost, vec![ClientSecret::new(secret.to_owned())])
+        });
+        Ok(Self { id, proof })
     }
 
     /// Reads an HTTP Basic header (RFC 7617), its base64 strictly.
@@ -114,7 +148,7 @@ impl PresentedCredentials {
         if let Some(decoded) = decode_value(secret).filter(|decoded| decoded != secret) {
             secrets.push(ClientSecret::new(decoded.into_owned()));
         }
-        Ok(Self { id, method: AuthMethod::ClientSecretBasic, secrets })
+        Ok(Self { id, proof: Proof::Secret(AuthMethod::ClientSecretBasic, secrets) })
     }
 
     /// The client that the request claims to come from.
@@ -122,22 +156,60 @@ impl PresentedCredentials {
         &self.id
     }
 
+    /// How the client wants to authenticate.
+    pub const fn method(&self) -> AuthMethod {
+        match &self.proof {
+            Proof::Nothing => AuthMethod::None,
+            Proof::Secret(method, _) => *method,
+            Proof::Assertion(_) => AuthMethod::PrivateKeyJwt,
+        }
+    }
+
+    /// Tells whether the client's keys must be at hand to verify.
+    pub const fn needs_keys(&self) -> bool {
+        matches!(self.proof, Proof::Assertion(_))
+    }
+
     /// Verifies the credentials against the client of that id.
     ///
     /// # Errors
-    /// [`ClientAuthError`]: nothing was burned, and nothing else in the request may be acted upon.
-    pub fn verify(self, client: Option<&Arc<Client>>) -> Result<AuthenticatedClient, ClientAuthError> {
+    /// [`ClientAuthError`]: nothing was burned, and nothing else in the request may be acted upon. With
+    /// [`ClientAuthError::wants_newer_keys`] a fresh set of the client's keys may help.
+    pub fn verify(
+        &self,
+        client: Option<&Arc<Client>>,
+        judging: Judging<'_>,
+    ) -> Result<AuthenticatedClient, ClientAuthError> {
         let client = client.filter(|client| *client.id() == self.id && !client.is_disabled());
         let client = client.ok_or(ClientAuthError::Unknown)?;
-        if !client.accepts(self.method) {
+        if !client.accepts(self.method()) {
             return Err(ClientAuthError::Method);
         }
-        let known = self.secrets.iter().fold(false, |known, secret| client.knows(secret) | known);
-        if known || self.method == AuthMethod::None {
-            Ok(AuthenticatedClient { client: Arc::clone(client), method: self.method })
-        } else {
-            Err(ClientAuthError::WrongSecret)
-        }
+        let mark = match &self.proof {
+            Proof::Nothing => None,
+            Proof::Secret(_, secrets) => {
+                let known = secrets.iter().fold(false, |known, secret| client.knows(secret) | known);
+                if !known {
+                    return Err(ClientAuthError::WrongSecret);
+                }
+                None
+            }
+            Proof::Assertion(assertion) => Some(judging.judge(client, assertion)?),
+        };
+        Ok(AuthenticatedClient { client: Arc::clone(client), method: self.method(), mark })
+    }
+}
+
+impl Judging<'_> {
+    fn judge(&self, client: &Client, assertion: &ClientAssertion) -> Result<Mark, AssertionError> {
+        let signed = &client.spec().signed;
+        let token_endpoint = signed.token_endpoint_audience.then(|| self.issuer.endpoint(discovery::TOKEN));
+        let rule = AssertionRule {
+            algorithms: &signed.assertion_algs,
+            issuer: self.issuer,
+            token_endpoint: token_endpoint.as_deref(),
+        };
+        assertion.verify(self.keys.ok_or(AssertionError::NoKeys)?, rule, self.now)
     }
 }
 
@@ -146,6 +218,7 @@ impl PresentedCredentials {
 pub struct AuthenticatedClient {
     client: Arc<Client>,
     method: AuthMethod,
+    mark: Option<Mark>,
 }
 
 impl AuthenticatedClient {
@@ -158,18 +231,29 @@ impl AuthenticatedClient {
     pub const fn method(&self) -> AuthMethod {
         self.method
     }
+
+    /// What the store must not have seen yet: the `jti` of the assertion. **Nothing may be answered before it is durable.**
+    pub const fn mark(&self) -> Option<Mark> {
+        self.mark
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::client::ClientSpec;
+    use crate::assertion::ASSERTION_TYPE;
     use crate::client::tests::{confidential, public};
-    use crate::time::UnixTime;
+    use crate::client::{ClientKeys, ClientSpec, SignedRequests};
+    use crate::jose::VerifyAlgorithm;
+    use crate::jose::tests::{client_key, jwks};
+
+    const NOW: u64 = 1_800_000_000;
 
     pub(crate) fn authenticated(spec: ClientSpec) -> AuthenticatedClient {
         let method = if spec.public { AuthMethod::None } else { AuthMethod::ClientSecretBasic };
-        AuthenticatedClient { client: Arc::new(Client::new(spec, UnixTime::default()).unwrap()), method }
+        AuthenticatedClient { client: arc(spec), method, mark: None }
     }
 
     fn arc(spec: ClientSpec) -> Arc<Client> {
@@ -187,7 +271,10 @@ pub(crate) mod tests {
     ) -> Result<AuthMethod, ClientAuthError> {
         let presented = PresentedCredentials::read(header, &Params::parse(body.as_bytes()).unwrap())?;
         let loaded = (presented.client_id() == client.id()).then_some(client);
-        presented.verify(loaded).map(|authenticated| authenticated.method())
+        let keys = PublicKeys::parse(&jwks(&[("a", VerifyAlgorithm::Es256)])).unwrap();
+        let issuer = Issuer::parse("https://idp.tail.test").unwrap();
+        let judging = Judging { keys: Some(&keys), issuer: &issuer, now: UnixTime::from_secs(NOW) };
+        presented.verify(loaded, judging).map(|authenticated| authenticated.method())
     }
 
     #[test]
@@ -226,7 +313,7 @@ pub(crate) mod tests {
             (&grafana, Some("Basic".into()), "", E::Malformed),
             (&grafana, Some("Basic !!!".into()), "", E::Malformed),
             (&grafana, Some(format!("{good}x")), "", E::Malformed),
-            (&grafana, None, "client_id=grafana&client_assertion=x", E::Assertion),
+            (&grafana, None, "client_id=grafana&client_assertion=x", E::Assertion(AssertionError::Type)),
             (&cli, None, "client_id=cli&client_secret=x", E::Method),
             (&cli, Some(basic("cli", "x")), "", E::Method),
             (&cli, None, "client_id=userid:5", E::Unknown),
@@ -252,6 +339,78 @@ pub(crate) mod tests {
     fn the_example_of_the_specification() {
         let read =
             PresentedCredentials::read_basic("Basic czZCaGRSa3F0Mzo3RmpmcDBaQnIxS3REUmJuZlZkbUl3").unwrap();
-        assert_eq!((read.id.as_str(), read.secrets[0].expose()), ("s6BhdRkqt3", "7Fjfp0ZBr1KtDRbnfVdmIw"));
+        let Proof::Secret(_, secrets) = &read.proof else { panic!("a secret") };
+        assert_eq!((read.id.as_str(), secrets[0].expose()), ("s6BhdRkqt3", "7Fjfp0ZBr1KtDRbnfVdmIw"));
+    }
+
+    fn with_keys() -> ClientSpec {
+        ClientSpec {
+            secrets: Vec::new(),
+            keys: ClientKeys::Inline(jwks(&[("a", VerifyAlgorithm::Es256)])),
+            ..confidential()
+        }
+    }
+
+    fn asserted(changes: &serde_json::Value) -> String {
+        let mut claims = json!({
+            "iss": "grafana", "sub": "grafana", "aud": "https://idp.tail.test", "jti": "j", "exp": NOW + 60
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let key = client_key(VerifyAlgorithm::Es256);
+        let jwt = key.sign(&json!({ "alg": "ES256", "kid": "a" }), claims.to_string().as_bytes()).unwrap();
+        url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("client_assertion_type", ASSERTION_TYPE), ("client_assertion", &jwt)])
+            .finish()
+    }
+
+    #[test]
+    fn by_an_assertion() {
+        let client = arc(with_keys());
+        let good = asserted(&json!({}));
+        assert_eq!(attempt(&client, None, &good), Ok(AuthMethod::PrivateKeyJwt));
+        assert_eq!(
+            attempt(&client, None, &format!("{good}&client_id=grafana")),
+            Ok(AuthMethod::PrivateKeyJwt)
+        );
+        let presented = PresentedCredentials::read(None, &Params::parse(good.as_bytes()).unwrap()).unwrap();
+        let keys = PublicKeys::parse(&jwks(&[("a", VerifyAlgorithm::Es256)])).unwrap();
+        let issuer = Issuer::parse("https://idp.tail.test").unwrap();
+        let judging = Judging { keys: Some(&keys), issuer: &issuer, now: UnixTime::from_secs(NOW) };
+        assert!(presented.verify(Some(&client), judging).unwrap().mark().is_some());
+        let without = presented.verify(Some(&client), Judging { keys: None, ..judging });
+        assert_eq!(without.err(), Some(ClientAuthError::Assertion(AssertionError::NoKeys)));
+        let others = PublicKeys::parse(&jwks(&[("b", VerifyAlgorithm::Es256)])).unwrap();
+        let newer = presented.verify(Some(&client), Judging { keys: Some(&others), ..judging }).unwrap_err();
+        assert!(newer.wants_newer_keys() && !ClientAuthError::Unknown.wants_newer_keys());
+    }
+
+    #[test]
+    fn an_assertion_is_the_only_proof_and_of_its_client() {
+        use ClientAuthError as E;
+        let (client, good) = (arc(with_keys()), asserted(&json!({})));
+        let basic = basic("grafana", &"s".repeat(32));
+        assert_eq!(attempt(&client, Some(&basic), &good), Err(E::Ambiguous));
+        assert_eq!(attempt(&client, None, &format!("{good}&client_secret=x")), Err(E::Ambiguous));
+        let other = format!("{good}&client_id=cli");
+        assert_eq!(attempt(&client, None, &other), Err(E::Assertion(AssertionError::OtherClient)));
+        // Nothing stands in for an assertion, and an assertion for nothing else.
+        assert_eq!(attempt(&client, None, "client_id=grafana"), Err(E::Method));
+        assert_eq!(attempt(&client, Some(&basic), ""), Err(E::Method));
+        assert_eq!(attempt(&arc(confidential()), None, &good), Err(E::Method));
+        let fapi =
+            SignedRequests { assertion_algs: vec![VerifyAlgorithm::Ps256], ..SignedRequests::default() };
+        let refused = attempt(&arc(ClientSpec { signed: fapi, ..with_keys() }), None, &good);
+        assert_eq!(refused, Err(E::Assertion(AssertionError::Jws(JwsError::Algorithm))));
+    }
+
+    #[test]
+    fn the_token_endpoint_is_an_audience_where_the_client_has_it_so() {
+        let body = asserted(&json!({ "aud": "https://idp.tail.test/token" }));
+        let refused = Err(ClientAuthError::Assertion(AssertionError::Audience));
+        assert_eq!(attempt(&arc(with_keys()), None, &body), refused);
+        let signed = SignedRequests { token_endpoint_audience: true, ..SignedRequests::default() };
+        assert!(attempt(&arc(ClientSpec { signed, ..with_keys() }), None, &body).is_ok());
     }
 }

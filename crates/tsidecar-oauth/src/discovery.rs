@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::authorize::{RESPONSE_MODES, RESPONSE_TYPES};
 use crate::claims::{CLAIMS, SCOPES};
 use crate::client::{AuthMethod, GrantType};
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, VerifyAlgorithm};
 use crate::uri::Issuer;
 
 /// Path of the authorization endpoint.
@@ -40,6 +40,7 @@ pub struct ProviderMetadata<'a> {
     id_token_signing_alg_values_supported: Vec<&'static str>,
     userinfo_signing_alg_values_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: [&'static str; AuthMethod::ALL.len()],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
     code_challenge_methods_supported: [&'static str; 1],
     claims_supported: [&'static str; CLAIMS.len()],
     authorization_response_iss_parameter_supported: bool,
@@ -66,6 +67,7 @@ impl<'a> ProviderMetadata<'a> {
             id_token_signing_alg_values_supported: names.clone(),
             userinfo_signing_alg_values_supported: names,
             token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
+            token_endpoint_auth_signing_alg_values_supported: VerifyAlgorithm::NAMES,
             code_challenge_methods_supported: ["S256"],
             claims_supported: CLAIMS,
             authorization_response_iss_parameter_supported: true,
@@ -110,7 +112,8 @@ mod tests {
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256", "ES256"],
                 "userinfo_signing_alg_values_supported": ["RS256", "ES256"],
-                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
+                "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
                 "code_challenge_methods_supported": ["S256"],
                 "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "at_hash", "name",
                     "preferred_username", "picture", "email", "email_verified", "groups"],

@@ -101,6 +101,18 @@ pub fn client_refused(caller: &Caller, id: &ClientId, error: ClientAuthError) {
     );
 }
 
+/// What may be shown once only was shown again: somebody has seen a request, or a client repeats itself.
+pub fn shown_again(caller: &Caller, client: Option<&ClientId>, what: &str) {
+    tracing::warn!(
+        target: TARGET,
+        event = "shown_again",
+        client.id = client.map(tracing::field::display),
+        peer.addr = %caller.origin(),
+        error.reason = what,
+        "an assertion or proof was shown again"
+    );
+}
+
 /// A code or refresh token was refused; `shown` names the grant that it belongs to, where it could be read.
 pub fn token_refused(
     caller: &Caller,

@@ -1,6 +1,7 @@
 //! What an endpoint returns when it does not answer: the caller's fault, a passing state, or our own fault.
 
 use tsidecar_oauth::client_auth::ClientAuthError;
+use tsidecar_oauth::dpop::DpopError;
 use tsidecar_oauth::error::ErrorCode;
 use tsidecar_oauth::params::ParamsError;
 use tsidecar_oauth::token::TokenError;
@@ -66,6 +67,12 @@ impl From<ParamsError> for Failure {
 
 impl From<ClientAuthError> for Failure {
     fn from(error: ClientAuthError) -> Self {
+        Self::refused(error.code(), error.to_string())
+    }
+}
+
+impl From<DpopError> for Failure {
+    fn from(error: DpopError) -> Self {
         Self::refused(error.code(), error.to_string())
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Wiring: [`command`] → [`config`], [`state`], [`keys`], [`store`] → [`snapshot`] and [`tailnet`] → [`app`] → [`serve`].
 //! A request: [`serve`] → [`peer`] (may it connect, whose is it) → [`router`] → [`endpoint`] → [`web`].
-//! Whom whois names is judged in [`identity`]; what an endpoint returns when it does not answer is a [`failure`].
+//! Who the client is, is judged in [`client_auth`]. Whom whois names is judged in [`identity`]; what an endpoint returns when it does not answer is a [`failure`].
 //!
 //! A library only so that the binary, the demonstration, fuzz targets and tests use the same parts.
 
 pub mod app;
 pub mod audit;
+pub mod client_auth;
 pub mod clock;
 pub mod command;
 pub mod config;

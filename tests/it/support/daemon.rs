@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     tables: String,
     /// Lines for `[limits]`, in place of none at all.
     limits: Option<&'static str>,
+    /// Files beside the configuration.
+    files: Vec<(String, String)>,
     log: Option<&'static str>,
     edit: Option<Edit>,
     unready: bool,
@@ -49,6 +51,12 @@ impl Setup {
     pub(crate) fn tables(mut self, toml: &str) -> Self {
         self.tables.push_str(toml);
         self.tables.push('\n');
+        self
+    }
+
+    /// A file in the folder, for the configuration to name.
+    pub(crate) fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.to_owned(), content.to_owned()));
         self
     }
 
@@ -119,6 +127,9 @@ impl Daemon {
         }
         let tailscaled = Tailscaled::start(dir.join("tailscaled.sock"), script).unwrap();
         fs::write(dir.join("clock"), "0").unwrap();
+        for (name, content) in &setup.files {
+            fs::write(dir.join(name), content).unwrap();
+        }
         fs::write(dir.join("tsidecar.toml"), setup_text).unwrap();
         let notify = UnixDatagram::bind(dir.join("notify.sock")).unwrap();
         notify.set_read_timeout(Some(Duration::from_secs(1))).unwrap();

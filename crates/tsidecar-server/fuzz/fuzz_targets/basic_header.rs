@@ -6,10 +6,11 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use tsidecar_oauth::{
     client::{Client, ClientSpec},
-    client_auth::PresentedCredentials,
+    client_auth::{Judging, PresentedCredentials},
     params::Params,
     secret::ClientSecret,
     time::UnixTime,
+    uri::Issuer,
     userinfo::bearer,
 };
 
@@ -32,6 +33,8 @@ fuzz_target!(|data: (Option<&str>, &[u8])| {
     }
     let Ok(params) = Params::parse(body) else { return };
     if let Ok(presented) = PresentedCredentials::read(header, &params) {
-        assert!(presented.verify(Some(&CLIENT)).is_err());
+        let issuer = Issuer::parse("https://idp.test").unwrap();
+        let judging = Judging { keys: None, issuer: &issuer, now: UnixTime::default() };
+        assert!(presented.verify(Some(&CLIENT), judging).is_err());
     }
 });

@@ -246,6 +246,9 @@ const fn key_of(error: &ClientError) -> &'static str {
         ClientError::GrantTypes => "grant_types",
         ClientError::StrictMethod => "token_endpoint_auth_method",
         ClientError::PublicPkce => "pkce",
+        ClientError::Keys(_) => "jwks_file",
+        ClientError::KeysUri(_) => "jwks_uri",
+        ClientError::AssertionAlgs => "assertion_algs",
         ClientError::Life { name, .. } => name,
     }
 }
@@ -265,6 +268,11 @@ fn in_keys(error: &ClientError) -> String {
         ClientError::StrictMethod => {
             "does not fit: a public client has \"none\", one with a secret \"client_secret_basic\" or \"client_secret_post\", one with keys \"private_key_jwt\""
                 .to_owned()
+        }
+        ClientError::Keys(reason) => reason.to_string(),
+        ClientError::KeysUri(reason) => reason.to_string(),
+        ClientError::AssertionAlgs => {
+            "is empty; allowed: \"RS256\", \"PS256\", \"ES256\", \"EdDSA\"".to_owned()
         }
         ClientError::Ambiguous
         | ClientError::RedirectCount

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use hyper::header;
 use hyper::{Request, StatusCode};
-use tsidecar_oauth::client_auth::{AuthenticatedClient, PresentedCredentials};
+use tsidecar_oauth::client_auth::AuthenticatedClient;
 use tsidecar_oauth::grant::{Generation, Grant, Place};
 use tsidecar_oauth::id::{GrantId, Listener, Subject};
 use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::params::Params;
 use tsidecar_oauth::resource::Resource;
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::settle::Redeemed;
@@ -18,13 +19,13 @@ use tsidecar_oauth::token::refresh::{Refresh, successor};
 use tsidecar_oauth::token::{CodeRequest, RefreshRequest, TokenError, TokenRequest};
 
 use crate::app::App;
+use crate::client_auth::{ClientRequest, Shown, authenticate_with};
 use crate::failure::Failure;
 use crate::identity::Sighting;
 use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::store::{Intent, Pending, StoreError};
 use crate::web::error::Challenge;
-use crate::web::header::authorization;
 use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, json};
 use crate::web::{body, error};
@@ -78,29 +79,39 @@ async fn token(
 ) -> Result<Vec<u8>, Failure> {
     let (parts, body) = request.into_parts();
     let params = body::form(&parts.headers, parts.uri.query(), body).await?;
-    let presented = PresentedCredentials::read(
-        authorization(&parts.headers).map_err(|error| Failure::invalid_request(error.to_string()))?,
-        &params,
-    )?;
-    let loaded = snapshot.client(presented.client_id().as_str());
-    let id = presented.client_id().clone();
-    let client = presented.verify(loaded).inspect_err(|error| audit::client_refused(caller, &id, *error))?;
-    let request = TokenRequest::parse(&params)?;
-    if !client.client().may_use(request.grant_type()) {
-        return Err(TokenError::GrantTypeNotAllowed.into());
+    let now = app.clock.now();
+    let request = ClientRequest { caller, headers: &parts.headers, params: &params, now };
+    let (client, mut shown) = authenticate_with(app, snapshot, request).await?;
+    let asked = Asked { app, snapshot, caller, client, now };
+    let granted = asked.grant(&params, &mut shown).await;
+    match &granted {
+        // A request that may simply be sent again has used nothing up.
+        Ok(_) | Err(Failure::Unavailable { .. }) => (),
+        Err(_) => shown.record(app, caller, now).await?,
     }
-    // From here the request may commit; the committer waits for it a moment before it flushes.
-    let asked = Asked { app, snapshot, caller, client, now: app.clock.now() };
-    let intent = app.store.intent();
-    let granted = match &request {
-        TokenRequest::AuthorizationCode(request) => asked.redeem(request, intent).await,
-        TokenRequest::RefreshToken(request) => asked.refresh(request, intent).await,
-    };
     asked.respond(&granted?)
 }
 
 impl<'a> Asked<'a> {
-    async fn redeem(&self, request: &CodeRequest, intent: Intent) -> Result<Granted<'a>, Failure> {
+    async fn grant(&self, params: &Params, shown: &mut Shown) -> Result<Granted<'a>, Failure> {
+        let request = TokenRequest::parse(params)?;
+        if !self.client.client().may_use(request.grant_type()) {
+            return Err(TokenError::GrantTypeNotAllowed.into());
+        }
+        // From here the request may commit; the committer waits for it a moment before it flushes.
+        let intent = self.app.store.intent();
+        match &request {
+            TokenRequest::AuthorizationCode(request) => self.redeem(request, shown, intent).await,
+            TokenRequest::RefreshToken(request) => self.refresh(request, shown, intent).await,
+        }
+    }
+
+    async fn redeem(
+        &self,
+        request: &CodeRequest,
+        shown: &mut Shown,
+        intent: Intent,
+    ) -> Result<Granted<'a>, Failure> {
         let code = self.snapshot.sealing.open_code(&request.code).map_err(TokenError::Seal);
         let code = code.map_err(|error| self.refuse(error))?;
         let redemption = Redemption::check(code, request, &self.client, &self.snapshot.resources, self.now);
@@ -108,6 +119,8 @@ impl<'a> Asked<'a> {
             Ok(redemption) => redemption,
             Err(CodeRefusal::Refused(error)) => return Err(self.refuse(error)),
             Err(CodeRefusal::Burn(draft)) => {
+                // A client that only repeats what it has seen burns nothing.
+                shown.record(self.app, self.caller, self.now).await?;
                 let (id, subject) = (draft.id(), draft.facts().subject.clone());
                 self.queued(intent, self.app.store.burn(*draft, self.now)).await?;
                 return Err(self.refuse_of(Some((id, &subject)), TokenError::WrongClient));
@@ -121,7 +134,8 @@ impl<'a> Asked<'a> {
         let resource =
             resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
         let resource = resource.map_err(|error| self.refuse(error))?;
-        match self.queued(intent, self.app.store.redeem(grant.clone(), self.now)).await? {
+        let redeemed = self.app.store.redeem_once(grant.clone(), shown.take(), self.now);
+        match self.queued(intent, redeemed).await.map_err(|error| shown.failure(self.caller, error))? {
             Redeemed::New => (),
             Redeemed::Replayed => {
                 return Err(
@@ -134,7 +148,12 @@ impl<'a> Asked<'a> {
         Ok(Granted { grant, scope, resource, identity, nonce, refresh })
     }
 
-    async fn refresh(&self, request: &RefreshRequest, intent: Intent) -> Result<Granted<'a>, Failure> {
+    async fn refresh(
+        &self,
+        request: &RefreshRequest,
+        shown: &mut Shown,
+        intent: Intent,
+    ) -> Result<Granted<'a>, Failure> {
         let token = self.snapshot.sealing.read_refresh(&request.token).map_err(TokenError::Seal);
         let token = token.map_err(|error| self.refuse(error))?;
         let grant = self.app.store.grant(token.grant())?.ok_or(TokenError::GrantUnknown);
@@ -151,8 +170,9 @@ impl<'a> Asked<'a> {
         let resource =
             resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
         let resource = resource.map_err(refuse)?;
-        let rotated = self.app.store.rotate(grant.id(), token.generation(), self.now);
-        let rotated = self.queued(intent, rotated).await?;
+        let rotated = self.app.store.rotate_once(grant.id(), token.generation(), shown.take(), self.now);
+        let rotated = self.queued(intent, rotated).await;
+        let rotated = rotated.map_err(|error| shown.failure(self.caller, error))?;
         let generation = successor(rotated).map_err(refuse)?;
         Ok(Granted { grant, scope, resource, identity, nonce: None, refresh: Some(generation) })
     }
