@@ -162,19 +162,23 @@ async fn an_administrator_reaches_tailnet_and_lan_but_neither_loopback_nor_link_
     }
 }
 
-/// A53: the host's own public address, and its own address of the tailnet.
+/// A53: the host's own public address, and its own address of the tailnet. An administrator's application may stand beside the
+/// daemon, and is reached there.
 #[tokio::test]
-async fn nobody_reaches_this_host() {
+async fn no_stranger_reaches_this_host() {
     let ca = Ca::new();
     let own = ["8.8.8.8".parse().unwrap(), "100.64.0.9".parse().unwrap(), "2606:4700::9".parse().unwrap()];
     for address in ["8.8.8.8", "::ffff:8.8.8.8", "64:ff9b::808:808", "2606:4700::9", "100.64.0.9"] {
-        for trust in [Trust::Stranger, Trust::Administrator] {
-            let world = Arc::new(World::new(&ca, hello()).own(&own).answers(&[&[address]]));
-            let error = get(&world.outbound(&ca), "https://app.test/x", trust).await.unwrap_err();
-            let tailnet = trust == Trust::Stranger && address == "100.64.0.9";
-            let own = matches!(error, FetchError::Forbidden { why: Forbidden::Own, .. });
-            assert!((own || tailnet) && world.dialled().is_empty(), "{address}: {error}");
-        }
+        let world = || Arc::new(World::new(&ca, hello()).own(&own).answers(&[&[address]]));
+        let stranger = world();
+        let error = get(&stranger.outbound(&ca), "https://app.test/x", Trust::Stranger).await.unwrap_err();
+        let tailnet = address == "100.64.0.9";
+        let own = matches!(error, FetchError::Forbidden { why: Forbidden::Own, .. });
+        assert!((own || tailnet) && stranger.dialled().is_empty(), "{address}: {error}");
+        let administrator = world();
+        // What answers there has no certificate for it, or has: it is dialled.
+        let _ = get(&administrator.outbound(&ca), "https://app.test/x", Trust::Administrator).await;
+        assert!(!administrator.dialled().is_empty(), "{address}");
     }
 }
 
@@ -489,7 +493,7 @@ mod on_this_machine {
     }
 
     #[tokio::test]
-    async fn loopback_and_own_addresses_are_not_dialled() {
+    async fn strangers_lead_to_no_address_of_this_host_and_nobody_to_loopback() {
         let ca = Ca::new();
         let (port, requests) = listen(&ca, "localhost").await;
         let outbound = outbound(&ca, None);
@@ -499,8 +503,13 @@ mod on_this_machine {
             IpAddr::V6(address) => format!("[{address}]"),
         });
         for host in hosts.chain(["localhost".to_owned()]) {
-            let error =
-                get(&outbound, &format!("https://{host}:{port}/"), Trust::Administrator).await.unwrap_err();
+            let url = format!("https://{host}/");
+            let error = get(&outbound, &url, Trust::Stranger).await.unwrap_err();
+            assert!(matches!(error, FetchError::Forbidden { .. }), "{host}: {error}");
+        }
+        for host in ["127.0.0.1", "[::1]", "localhost"] {
+            let url = format!("https://{host}:{port}/");
+            let error = get(&outbound, &url, Trust::Administrator).await.unwrap_err();
             assert!(matches!(error, FetchError::Forbidden { .. }), "{host}: {error}");
         }
         assert!(requests.lock().unwrap().is_empty());
