@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 use tsidecar_oauth::jose::{ClientKey, VerifyAlgorithm};
 
-use crate::support::{ALICE, App, BOB, Daemon, Reply, Request, Setup, daemon::SECRET, wire::jwt};
+use crate::support::{ALICE, App, BOB, Daemon, Reply, Request, Setup, daemon::SECRET, host::Host, wire::jwt};
 
 const ISSUER: &str = "https://idp.tail.test";
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -410,4 +410,110 @@ fn of_parallel_requests_with_one_assertion_one_succeeds() {
     });
     assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
     assert!(replies.iter().all(|reply| reply.status == 200 || refused(reply).contains("used before")));
+}
+
+/// The entry of a client whose keys are at the host.
+fn by_uri(signer: &Signer, host: &Host) -> Setup {
+    let entry = signer.entry("").replace(
+        &format!("jwks_file = \"{{dir}}/{}.jwks.json\"", signer.id),
+        &format!("jwks_uri = \"{}\"", host.url("/jwks.json")),
+    );
+    Setup::default().tables(&host.tables()).tables(&entry)
+}
+
+const JWKS: &str = "application/jwk-set+json";
+
+#[test]
+fn keys_are_fetched_when_they_are_needed_and_again_when_one_is_missed() {
+    let (host, signer) = (Host::start(), Signer::new("signer", VerifyAlgorithm::Es256));
+    host.answer("/jwks.json", 200, JWKS, &signer.jwks());
+    let daemon = by_uri(&signer, &host).start();
+    let app = signer.app(&daemon);
+    // Not for somebody who has no such key to show.
+    refused(&app.redeem(&ALICE, "x", &[]));
+    refused(&daemon.send(&ALICE, app.redemption("x", &[]).basic("signer", SECRET)));
+    assert_eq!(host.requests(0), Vec::<String>::new());
+    for jti in ["one", "two"] {
+        assert_eq!(redeem(&app, &app.code(&ALICE, &[]), &signer.assertion(jti)).status, 200);
+    }
+    assert_eq!(host.requests(1).len(), 1);
+    // refresh-token-rp-key-rotation: another key at the same place.
+    let rotated = Signer::new("signer", VerifyAlgorithm::EdDsa);
+    let jwks = rotated.jwks().replace("k1", "k2");
+    host.answer("/jwks.json", 200, JWKS, &jwks);
+    let by_k2 = |jti: &str| rotated.sign(&json!({ "alg": "EdDSA", "kid": "k2" }), &rotated.claims(jti));
+    assert_eq!(redeem(&app, &app.code(&ALICE, &[]), &by_k2("three")).status, 200);
+    assert_eq!(host.requests(2).len(), 2);
+    // The old key has gone with its set, and nobody makes us ask again and again.
+    let code = app.code(&ALICE, &[]);
+    for jti in ["four", "five"] {
+        assert_eq!(
+            refused(&redeem(&app, &code, &signer.assertion(jti))),
+            "client_assertion: no registered key fits the JWT (kid and alg)"
+        );
+    }
+    assert_eq!(host.requests(2).len(), 2);
+    assert_eq!(redeem(&app, &code, &by_k2("six")).status, 200);
+}
+
+/// A client whose host is down is told to come back: `invalid_client` would make it forget who it is.
+#[test]
+fn keys_that_cannot_be_fetched_are_a_passing_state() {
+    let (host, signer) = (Host::start(), Signer::new("signer", VerifyAlgorithm::Es256));
+    let daemon = by_uri(&signer, &host).start();
+    let app = signer.app(&daemon);
+    let reply = redeem(&app, &app.code(&ALICE, &[]), &signer.assertion("one"));
+    assert_snapshot!(reply.show(), @r#"
+    503
+    access-control-allow-origin: *
+    access-control-expose-headers: WWW-Authenticate, DPoP-Nonce, Retry-After
+    cache-control: no-store
+    content-type: application/json
+    retry-after: 30
+    x-content-type-options: nosniff
+
+    {
+      "error": "temporarily_unavailable",
+      "error_description": "the keys of the client: the document could not be fetched"
+    }
+    "#);
+    assert!(daemon.log().contains("the host answered 404"), "{}", daemon.log());
+}
+
+/// What a host publishes by mistake is not used.
+#[test]
+fn a_private_key_at_the_jwks_uri_is_no_key() {
+    let (host, signer) = (Host::start(), Signer::new("signer", VerifyAlgorithm::Es256));
+    host.answer("/jwks.json", 200, JWKS, &signer.jwks().replace("\"kid\"", "\"d\":\"AAAA\",\"kid\""));
+    let daemon = by_uri(&signer, &host).start();
+    let app = signer.app(&daemon);
+    let reply = redeem(&app, &app.code(&ALICE, &[]), &signer.assertion("one"));
+    assert_eq!((reply.status, reply.error().as_str()), (503, "temporarily_unavailable"));
+    assert!(daemon.log().contains("replace the key"), "{}", daemon.log());
+}
+
+#[test]
+fn a_key_set_that_cannot_be_used_stops_the_start_with_its_reason() {
+    let signer = Signer::new("signer", VerifyAlgorithm::Es256);
+    let daemon = signer.register(Setup::default(), "").start();
+    let check = |jwks: &str| {
+        std::fs::write(daemon.path("signer.jwks.json"), jwks).unwrap();
+        let output = daemon.run(&["check-config"]);
+        let text =
+            String::from_utf8_lossy(&output.stderr).replace(&daemon.path("").display().to_string(), "[dir]/");
+        assert!(!output.status.success(), "{text}");
+        text
+    };
+    let modulus = Base64UrlUnpadded::encode_string(&[0xff; 128]);
+    let weak = json!({ "keys": [{ "kty": "RSA", "e": "AQAB", "n": modulus }] });
+    let mut told = check("{}");
+    told.push_str(&check(r#"{"keys":[]}"#));
+    told.push_str(&check(&signer.jwks().replace("\"kid\"", "\"d\":\"AAAA\",\"kid\"")));
+    told.push_str(&check(&weak.to_string()));
+    assert_snapshot!(told, @r#"
+    tsidecar: [dir]/tsidecar.toml:45: [[client]] jwks_file: the JWK set has no array "keys" of objects
+    tsidecar: [dir]/tsidecar.toml:45: [[client]] jwks_file: the JWK set has no key for RS256, PS256, ES256 or EdDSA signatures
+    tsidecar: [dir]/tsidecar.toml:45: [[client]] jwks_file: the JWK holds a private or symmetric key; only the public half may leave its owner: replace the key
+    tsidecar: [dir]/tsidecar.toml:45: [[client]] jwks_file: an RSA key needs 2048 to 8192 bits
+    "#);
 }
