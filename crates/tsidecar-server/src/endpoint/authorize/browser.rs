@@ -1,0 +1,55 @@
+//! What a browser sends: parameters, and how it says it came.
+
+use hyper::header::HeaderMap;
+use hyper::{Method, Request, StatusCode};
+use tsidecar_oauth::params::Params;
+
+use super::stay::Stay;
+use crate::failure::Failure;
+use crate::web::body;
+use crate::web::inbound::Inbound;
+
+/// Reads the parameters: from the query of a GET, from the body of a POST.
+pub(super) async fn read(request: Request<Inbound>) -> Result<Params, Stay> {
+    if request.method() == Method::GET {
+        let query = request.uri().query().unwrap_or_default();
+        return Ok(Params::parse(query.as_bytes()).map_err(|error| Stay::Direct(error.into()))?);
+    }
+    let (parts, body) = request.into_parts();
+    body::form(&parts.headers, parts.uri.query(), body).await.map_err(|failure| match failure {
+        Failure::Refused { description, .. } => Stay::Unusable(StatusCode::BAD_REQUEST, description),
+        Failure::Http { status, description } => Stay::Unusable(status, description.to_owned()),
+        Failure::Unavailable { why, .. } | Failure::Broken { why } => {
+            Stay::Unusable(StatusCode::BAD_REQUEST, why)
+        }
+    })
+}
+
+/// What a browser says of its request.
+pub(super) struct Navigation {
+    names_site: bool,
+    navigates: bool,
+    framed: bool,
+}
+
+impl Navigation {
+    /// Reads the headers.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        Self {
+            names_site: headers.contains_key("sec-fetch-site"),
+            navigates: text("sec-fetch-mode") == Some("navigate"),
+            framed: !matches!(text("sec-fetch-dest"), None | Some("document")),
+        }
+    }
+
+    /// A browser that names the kind of its request must be navigating; inside a frame only `prompt=none` goes on, since
+    /// nothing is shown then (design section 5, attacks A23 and A49). Clients without these headers are no browsers.
+    pub(super) fn check(&self, params: &Params) -> Result<(), Stay> {
+        if self.names_site && !self.navigates {
+            return Err(Stay::NotNavigation);
+        }
+        let silent = params.get("prompt") == Some("none");
+        if self.names_site && self.framed && !silent { Err(Stay::NotNavigation) } else { Ok(()) }
+    }
+}

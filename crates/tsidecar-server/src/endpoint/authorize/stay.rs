@@ -1,0 +1,76 @@
+//! The pages on which an authorization ends when nobody may be redirected.
+
+use hyper::StatusCode;
+use tsidecar_oauth::authorize::DirectError;
+
+use crate::audit;
+use crate::web::page::Notice;
+use crate::web::response::Answer;
+
+/// Why a request ends on a page of ours instead of a redirect.
+#[derive(Debug)]
+pub(super) enum Stay {
+    /// Through Funnel, or from an address that whois does not know.
+    Outside,
+    /// Not a navigation of the browser's own window.
+    NotNavigation,
+    /// Nobody may be redirected.
+    Direct(DirectError),
+    /// The request is unusable as HTTP.
+    Unusable(StatusCode, String),
+    /// The headers contradict what whois says.
+    Contradiction,
+}
+
+/// The page, as an answer.
+pub(super) fn page(stay: &Stay) -> Answer {
+    let (status, notice, detail) = match stay {
+        Stay::Outside => (StatusCode::FORBIDDEN, OUTSIDE, String::new()),
+        Stay::NotNavigation => (StatusCode::FORBIDDEN, NOT_NAVIGATION, String::new()),
+        Stay::Contradiction => (StatusCode::BAD_REQUEST, CONTRADICTION, String::new()),
+        Stay::Direct(error) => (StatusCode::BAD_REQUEST, notice_for(error), error.to_string()),
+        Stay::Unusable(status, why) => (*status, UNUSABLE, why.clone()),
+    };
+    let [title, what, cure] = notice;
+    audit::ended_on_page(title);
+    Notice { title, what, cure, detail: &detail }.answer(status)
+}
+
+const OUTSIDE: [&str; 3] = [
+    "Open this from your tailnet",
+    "Signing in works only from a device that is connected to the tailnet, and this one is not.",
+    "Connect Tailscale on this device, then go back to the application and sign in again.",
+];
+const NOT_NAVIGATION: [&str; 3] = [
+    "This sign-in was not started by you",
+    "A web page tried to sign you in inside itself or in the background.",
+    "Open the application in a tab of its own and sign in there.",
+];
+const CONTRADICTION: [&str; 3] = [
+    "This request cannot be trusted",
+    "It names a person other than the one the tailnet knows for this device.",
+    "Remove any proxy between Tailscale and this service, then try again.",
+];
+const UNUSABLE: [&str; 3] = [
+    "The application sent a request that cannot be read",
+    "The sign-in request is not in the form that applications use.",
+    "Go back to the application and start again; if it happens again, tell the person who runs it.",
+];
+const UNKNOWN_CLIENT: [&str; 3] = [
+    "This application is not known here",
+    "The application that sent you is not registered with this sign-in service, or no longer.",
+    "If the application remembers an old registration, remove it there and sign in again; otherwise ask the person who runs this service to add it.",
+];
+const BAD_REDIRECT: [&str; 3] = [
+    "The application asked to return to an unknown address",
+    "For your safety nobody is sent to an address that is not registered for the application.",
+    "Ask the person who runs this service to add the application's redirect URI, letter for letter.",
+];
+
+const fn notice_for(error: &DirectError) -> [&'static str; 3] {
+    match error {
+        DirectError::UnknownClient | DirectError::MissingClient | DirectError::ClientId(_) => UNKNOWN_CLIENT,
+        DirectError::MissingRedirect | DirectError::UnregisteredRedirect => BAD_REDIRECT,
+        DirectError::Params(_) => UNUSABLE,
+    }
+}
