@@ -18,6 +18,7 @@
 //! | A12 | forged headers, other local users | `it/trust.rs`, and through the real serve `tests/tailnet` |
 //! | A13 | Funnel | `it/trust.rs` `funnel_reaches_public_endpoints_only` |
 //! | A14 | addresses and users mixed up | `it/trust.rs` `nothing_is_remembered_of_an_address`, `it/flow_code.rs` |
+//! | A17 | client assertions: audience, life, replay, algorithms, foreign keys | `it/private_key_jwt.rs`; keys and JWS: `tsidecar-oauth` `jose/` |
 //! | A21 | claims of rules over the protocol's | `it/policy.rs` `reserved_claims_are_left_out_and_reported` |
 //! | A27 | parser bombs | `it/limits.rs` |
 //! | A28 | logs | `it/log_leak.rs` |

@@ -300,7 +300,10 @@ fn an_eddsa_key_comes_and_goes_with_a_reload() {
     std::fs::write(&path, format!("{plain}\n{EDDSA}\n")).unwrap();
     daemon.signal("HUP");
     daemon.eventually("EdDSA is offered", || algorithms(&daemon).as_array().unwrap().len() == 3);
-    let token = App { id: "modern", ..App::public(&daemon) }.login(&ALICE, &[]).member("id_token");
+    // The key is there a moment before the client that asked for it.
+    let app = App { id: "modern", ..App::public(&daemon) };
+    daemon.eventually("the client is known", || app.authorize(&ALICE, &[]).redirect("code").is_some());
+    let token = app.login(&ALICE, &[]).member("id_token");
     std::fs::write(&path, plain).unwrap();
     daemon.signal("HUP");
     daemon.eventually("EdDSA is not offered", || algorithms(&daemon).as_array().unwrap().len() == 2);
