@@ -482,13 +482,19 @@ impl Client {
     }
 
     /// Tells whether a method of authentication is acceptable from this client, the secret aside.
+    ///
+    /// Basic and post stand in for each other, nothing else stands in for anything (design section 6): keys beside a secret
+    /// check request objects, and a client that is to have the choice of neither says so by its strict method.
     pub fn accepts(&self, method: AuthMethod) -> bool {
+        let has_secret = !self.spec.secrets.is_empty();
         match self.spec.strict_auth_method {
             Some(only) => method == only,
             None => match method {
                 AuthMethod::None => self.spec.public,
-                AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => !self.spec.secrets.is_empty(),
-                AuthMethod::PrivateKeyJwt => !self.spec.public && self.spec.keys != ClientKeys::None,
+                AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => has_secret,
+                AuthMethod::PrivateKeyJwt => {
+                    !self.spec.public && !has_secret && self.spec.keys != ClientKeys::None
+                }
             },
         }
     }
@@ -629,6 +635,15 @@ pub(crate) mod tests {
         );
         assert!(AuthMethod::ClientSecretPost.at_least(AuthMethod::ClientSecretBasic));
         assert!(!AuthMethod::None.at_least(AuthMethod::ClientSecretPost));
+        assert!(!AuthMethod::ClientSecretPost.at_least(AuthMethod::PrivateKeyJwt));
+        let keys = ClientKeys::Uri("https://grafana.test/jwks".to_owned());
+        let both = ClientSpec { keys: keys.clone(), ..confidential() };
+        let accepts = |spec: &ClientSpec| {
+            Client::new(spec.clone(), UnixTime::default()).unwrap().accepts(AuthMethod::PrivateKeyJwt)
+        };
+        assert!(!accepts(&both), "keys beside a secret check request objects only");
+        assert!(accepts(&ClientSpec { secrets: Vec::new(), ..both.clone() }));
+        assert!(accepts(&ClientSpec { strict_auth_method: Some(AuthMethod::PrivateKeyJwt), ..both }));
     }
 
     #[test]

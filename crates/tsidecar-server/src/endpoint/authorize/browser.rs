@@ -13,7 +13,7 @@ use crate::web::inbound::Inbound;
 pub(super) async fn read(request: Request<Inbound>) -> Result<Params, Stay> {
     if request.method() == Method::GET {
         let query = request.uri().query().unwrap_or_default();
-        return Ok(Params::parse(query.as_bytes()).map_err(|error| Stay::Direct(error.into()))?);
+        return Params::parse(query.as_bytes()).map_err(|error| Stay::Direct(error.into()));
     }
     let (parts, body) = request.into_parts();
     body::form(&parts.headers, parts.uri.query(), body).await.map_err(|failure| match failure {
