@@ -109,7 +109,7 @@ fn errors_go_to_the_application_with_state_and_iss() {
     assert_snapshot!(shown(&[("request", "eyJ")]), @r"
     302
     cache-control: no-store
-    location: http://127.0.0.1:8123/callback?error=request_not_supported&error_description=request+objects+are+not+supported&state=st4te&iss=https%3A%2F%2Fidp.tail.test
+    location: http://127.0.0.1:8123/callback?error=invalid_request_object&error_description=request+object%3A+the+JWT+is+not+of+three+parts+in+base64url&state=st4te&iss=https%3A%2F%2Fidp.tail.test
     referrer-policy: no-referrer
     ");
     assert_snapshot!(shown(&[("request_uri", "urn:x")]), @r"
@@ -147,7 +147,7 @@ fn each_error_has_its_code() {
         (&[("response_type", "id_token")], "unsupported_response_type"),
         (&[("response_type", "code id_token")], "unsupported_response_type"),
         (&[("response_mode", "fragment")], "invalid_request"),
-        (&[("response_mode", "form_post")], "invalid_request"),
+        (&[("request_uri", "urn:ietf:params:oauth:request_uri:x")], "invalid_request_uri"),
         (&[("code_challenge_method", "plain")], "invalid_request"),
         (&[("code_challenge_method", "")], "invalid_request"),
         (&[("code_challenge", "")], "invalid_request"),

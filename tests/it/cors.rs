@@ -4,11 +4,12 @@ use insta::assert_snapshot;
 
 use crate::support::{ALICE, App, BOB, Daemon, Request, tailnet::INTERNET};
 
-const MACHINE: [&str; 5] = [
+const MACHINE: [&str; 6] = [
     "/.well-known/openid-configuration",
     "/.well-known/oauth-authorization-server",
     "/.well-known/jwks.json",
     "/token",
+    "/par",
     "/userinfo",
 ];
 

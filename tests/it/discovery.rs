@@ -26,6 +26,7 @@ fn both_documents_say_the_same() {
       "issuer": "https://idp.tail.test",
       "authorization_endpoint": "https://idp.tail.test/authorize",
       "token_endpoint": "https://idp.tail.test/token",
+      "pushed_authorization_request_endpoint": "https://idp.tail.test/par",
       "userinfo_endpoint": "https://idp.tail.test/userinfo",
       "jwks_uri": "https://idp.tail.test/.well-known/jwks.json",
       "scopes_supported": [
@@ -38,7 +39,8 @@ fn both_documents_say_the_same() {
         "code"
       ],
       "response_modes_supported": [
-        "query"
+        "query",
+        "form_post"
       ],
       "grant_types_supported": [
         "authorization_code",
@@ -90,8 +92,16 @@ fn both_documents_say_the_same() {
       ],
       "authorization_response_iss_parameter_supported": true,
       "claims_parameter_supported": false,
-      "request_parameter_supported": false,
-      "request_uri_parameter_supported": false
+      "request_parameter_supported": true,
+      "request_object_signing_alg_values_supported": [
+        "RS256",
+        "PS256",
+        "ES256",
+        "EdDSA",
+        "Ed25519"
+      ],
+      "request_uri_parameter_supported": false,
+      "require_pushed_authorization_requests": false
     }
     "#);
     assert_eq!(one.body, two.body);

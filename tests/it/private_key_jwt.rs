@@ -12,7 +12,7 @@ use tsidecar_oauth::jose::{ClientKey, VerifyAlgorithm};
 use crate::support::{ALICE, App, BOB, Daemon, Reply, Request, Setup, daemon::SECRET, host::Host, wire::jwt};
 
 const ISSUER: &str = "https://idp.tail.test";
-const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(crate) const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A client with keys, and what it signs with them.
 pub(crate) struct Signer {

@@ -461,6 +461,21 @@ impl Client {
         &self.keys
     }
 
+    /// Tells whether the client must push its requests (`require_pushed_authorization_requests`, RFC 9126 §6).
+    pub const fn requires_push(&self) -> bool {
+        self.spec.require_par
+    }
+
+    /// Tells whether the client must sign its requests (`require_signed_request_object`, RFC 9101 §10.5).
+    pub const fn requires_request_object(&self) -> bool {
+        self.spec.signed.require_request_object
+    }
+
+    /// The algorithms that the client's request objects may be signed with (`request_object_signing_alg`).
+    pub fn request_object_algs(&self) -> &[VerifyAlgorithm] {
+        self.spec.signed.request_object_alg.as_ref().map_or(&VerifyAlgorithm::ALL, std::slice::from_ref)
+    }
+
     /// How the client signs people in.
     pub const fn login(&self) -> Login {
         self.spec.login

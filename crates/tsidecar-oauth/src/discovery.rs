@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::authorize::{RESPONSE_MODES, RESPONSE_TYPES};
+use crate::authorize::{RESPONSE_TYPES, ResponseMode};
 use crate::claims::{CLAIMS, SCOPES};
 use crate::client::{AuthMethod, GrantType};
 use crate::jose::{Algorithm, VerifyAlgorithm};
@@ -15,6 +15,8 @@ use crate::uri::Issuer;
 pub const AUTHORIZE: &str = "/authorize";
 /// Path of the token endpoint.
 pub const TOKEN: &str = "/token";
+/// Path of the endpoint for pushed authorization requests.
+pub const PAR: &str = "/par";
 /// Path of the UserInfo endpoint.
 pub const USERINFO: &str = "/userinfo";
 /// Path of the JWK set.
@@ -30,11 +32,12 @@ pub struct ProviderMetadata<'a> {
     issuer: &'a Issuer,
     authorization_endpoint: String,
     token_endpoint: String,
+    pushed_authorization_request_endpoint: String,
     userinfo_endpoint: String,
     jwks_uri: String,
     scopes_supported: [&'static str; SCOPES.len()],
     response_types_supported: [&'static str; RESPONSE_TYPES.len()],
-    response_modes_supported: [&'static str; RESPONSE_MODES.len()],
+    response_modes_supported: [&'static str; ResponseMode::ALL.len()],
     grant_types_supported: [&'static str; GrantType::ALL.len()],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: Vec<&'static str>,
@@ -46,7 +49,9 @@ pub struct ProviderMetadata<'a> {
     authorization_response_iss_parameter_supported: bool,
     claims_parameter_supported: bool,
     request_parameter_supported: bool,
+    request_object_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
     request_uri_parameter_supported: bool,
+    require_pushed_authorization_requests: bool,
 }
 
 impl<'a> ProviderMetadata<'a> {
@@ -57,11 +62,12 @@ impl<'a> ProviderMetadata<'a> {
             issuer,
             authorization_endpoint: issuer.endpoint(AUTHORIZE),
             token_endpoint: issuer.endpoint(TOKEN),
+            pushed_authorization_request_endpoint: issuer.endpoint(PAR),
             userinfo_endpoint: issuer.endpoint(USERINFO),
             jwks_uri: issuer.endpoint(JWKS),
             scopes_supported: SCOPES,
             response_types_supported: RESPONSE_TYPES,
-            response_modes_supported: RESPONSE_MODES,
+            response_modes_supported: ResponseMode::ALL.map(ResponseMode::as_str),
             grant_types_supported: GrantType::ALL.map(GrantType::as_str),
             subject_types_supported: ["public"],
             id_token_signing_alg_values_supported: names.clone(),
@@ -72,8 +78,11 @@ impl<'a> ProviderMetadata<'a> {
             claims_supported: CLAIMS,
             authorization_response_iss_parameter_supported: true,
             claims_parameter_supported: false,
-            request_parameter_supported: false,
+            request_parameter_supported: true,
+            request_object_signing_alg_values_supported: VerifyAlgorithm::NAMES,
+            // A name of ours is for pushed requests; we fetch none.
             request_uri_parameter_supported: false,
+            require_pushed_authorization_requests: false,
         }
     }
 
@@ -103,11 +112,12 @@ mod tests {
                 "issuer": "https://idp.tail.test",
                 "authorization_endpoint": "https://idp.tail.test/authorize",
                 "token_endpoint": "https://idp.tail.test/token",
+                "pushed_authorization_request_endpoint": "https://idp.tail.test/par",
                 "userinfo_endpoint": "https://idp.tail.test/userinfo",
                 "jwks_uri": "https://idp.tail.test/.well-known/jwks.json",
                 "scopes_supported": ["openid", "profile", "email", "groups"],
                 "response_types_supported": ["code"],
-                "response_modes_supported": ["query"],
+                "response_modes_supported": ["query", "form_post"],
                 "grant_types_supported": ["authorization_code", "refresh_token"],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256", "ES256"],
@@ -119,8 +129,10 @@ mod tests {
                     "preferred_username", "picture", "email", "email_verified", "groups"],
                 "authorization_response_iss_parameter_supported": true,
                 "claims_parameter_supported": false,
-                "request_parameter_supported": false,
-                "request_uri_parameter_supported": false
+                "request_parameter_supported": true,
+                "request_object_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
+                "request_uri_parameter_supported": false,
+                "require_pushed_authorization_requests": false
             })
         );
     }

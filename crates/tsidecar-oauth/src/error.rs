@@ -29,8 +29,6 @@ pub enum ErrorCode {
     LoginRequired,
     /// The application wants the person to choose an account; the network has chosen.
     AccountSelectionRequired,
-    /// Request objects are not served.
-    RequestNotSupported,
     /// Request objects by reference are not served.
     RequestUriNotSupported,
     /// Registration inside an authorization request is not served.
@@ -43,6 +41,8 @@ pub enum ErrorCode {
     UseDpopNonce,
     /// The request object is not good (RFC 9101 §7).
     InvalidRequestObject,
+    /// The `request_uri` names no request (any more) (RFC 9101 §7, RFC 9126 §4).
+    InvalidRequestUri,
     /// The access token does not carry the scope.
     InsufficientScope,
     /// Try again later.
@@ -66,13 +66,13 @@ impl ErrorCode {
             Self::AccessDenied => "access_denied",
             Self::LoginRequired => "login_required",
             Self::AccountSelectionRequired => "account_selection_required",
-            Self::RequestNotSupported => "request_not_supported",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",
             Self::InvalidToken => "invalid_token",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
             Self::InvalidRequestObject => "invalid_request_object",
+            Self::InvalidRequestUri => "invalid_request_uri",
             Self::InsufficientScope => "insufficient_scope",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",

@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`] |
 //! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`] |
-//! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`token`], [`userinfo`], [`discovery`] |
+//! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`token`], [`userinfo`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
 //! Why things are as they are stands in [`decisions`].
@@ -39,6 +39,7 @@ pub mod identity;
 pub mod jose;
 pub mod key;
 pub mod mark;
+pub mod par;
 pub mod params;
 pub mod pkce;
 pub mod policy;

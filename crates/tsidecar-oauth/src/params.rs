@@ -85,6 +85,21 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Every parameter with its value, in the order of the request.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Takes some parameters away.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        for (_, value) in self.0.iter_mut().filter(|(name, _)| names.contains(&name.as_str())) {
+            value.zeroize();
+        }
+        self.0.retain(|(name, _)| !names.contains(&name.as_str()));
+        self
+    }
+
     /// Tells whether any of these names is present, even with an empty value.
     pub fn names_any(&self, names: &[&str]) -> bool {
         self.0.iter().any(|(known, _)| names.contains(&known.as_str()))
@@ -171,6 +186,12 @@ mod tests {
         assert_eq!(Params::parse(b"state=&state=b").err(), Some(ParamsError::Repeated("state".to_owned())));
         let params = Params::parse(b"resource=x&resource=y").unwrap();
         assert_eq!(params.all("resource").collect::<Vec<_>>(), ["x", "y"]);
+    }
+
+    #[test]
+    fn some_can_be_taken_away() {
+        let params = Params::parse(b"a=1&client_secret=x&b=2").unwrap().without(&["client_secret", "c"]);
+        assert_eq!(params.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
     }
 
     #[test]

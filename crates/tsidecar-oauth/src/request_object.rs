@@ -20,7 +20,7 @@ const TYPES: Typ<'_> = Typ::Optional(&["oauth-authz-req+jwt", "JWT"]);
 const OWN_CLAIMS: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
 /// Why a request object is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestObjectError {
     /// Not signed. The metadata says which algorithms are served; `none` is not among them.
     #[error("the request object is not signed; sign it with a registered key of the client")]
@@ -52,14 +52,17 @@ pub enum RequestObjectError {
     /// `request` or `request_uri` inside (RFC 9101 §4).
     #[error("request object: request and request_uri must not be in it")]
     Nested,
-    /// It has parameters that no request may have.
-    #[error("request object: {0}")]
-    Params(#[from] ParamsError),
+    /// More parameters than any request has.
+    #[error("request object: it has too many parameters")]
+    TooMany,
+    /// A parameter that is not text, or stands twice.
+    #[error("request object: a parameter is not valid text")]
+    NotText,
 }
 
 impl RequestObjectError {
     /// The code sent to the client (RFC 9101 §7).
-    pub const fn code(&self) -> ErrorCode {
+    pub const fn code(self) -> ErrorCode {
         match self {
             Self::Unsigned
             | Self::Jws(_)
@@ -71,7 +74,8 @@ impl RequestObjectError {
             | Self::Subject
             | Self::ClientId
             | Self::Nested
-            | Self::Params(_) => ErrorCode::InvalidRequestObject,
+            | Self::TooMany
+            | Self::NotText => ErrorCode::InvalidRequestObject,
         }
     }
 }
@@ -81,6 +85,15 @@ impl From<JwsError> for RequestObjectError {
         match error {
             JwsError::Unsigned => Self::Unsigned,
             other => Self::Jws(other),
+        }
+    }
+}
+
+impl From<ParamsError> for RequestObjectError {
+    fn from(error: ParamsError) -> Self {
+        match error {
+            ParamsError::TooMany => Self::TooMany,
+            ParamsError::NotText | ParamsError::Repeated(_) => Self::NotText,
         }
     }
 }
@@ -261,7 +274,6 @@ mod tests {
     #[test]
     fn what_a_request_object_may_not_say() {
         use RequestObjectError as E;
-        let nul = ParamsError::NotText;
         for (name, changes, error) in [
             ("sub", json!({ "sub": "app" }), E::Subject),
             ("another sub", json!({ "sub": 1 }), E::Subject),
@@ -278,14 +290,14 @@ mod tests {
             ("request inside", json!({ "request": "x" }), E::Nested),
             ("request_uri inside", json!({ "request_uri": "urn:x" }), E::Nested),
             ("resource of numbers", json!({ "resource": [1] }), E::Claim),
-            ("a NUL", json!({ "state": "a\0b" }), E::Params(nul)),
+            ("a NUL", json!({ "state": "a\0b" }), E::NotText),
         ] {
             let refused = changed(&changes).err();
             assert_eq!(refused, Some(error), "{name}");
             assert_eq!(refused.unwrap().code(), ErrorCode::InvalidRequestObject);
         }
         let many: Value = (0..65).map(|n| (format!("p{n}"), json!("x"))).collect::<Map<_, _>>().into();
-        assert_eq!(changed(&many).err(), Some(E::Params(ParamsError::TooMany)));
+        assert_eq!(changed(&many).err(), Some(E::TooMany));
         let with_null =
             json!({ "iss": "app", "aud": "https://idp.tail.test", "client_id": "app", "state": null });
         assert_eq!(opened(&json!({ "alg": "ES256" }), &with_null).err(), Some(E::Claim));

@@ -15,6 +15,9 @@ const LONGEST: usize = 512;
 const NEVER: [&str; 8] =
     ["javascript", "data", "file", "blob", "vbscript", "about", "filesystem", "view-source"];
 
+/// What the answer of an authorization adds to a redirect URI.
+const OF_THE_ANSWER: [&str; 5] = ["code", "state", "iss", "error", "error_description"];
+
 /// What is wrong with a URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
@@ -43,6 +46,11 @@ pub enum UriError {
         "has a host in an unusual spelling: write the name in letters, or the address as it is usually written"
     )]
     Host,
+    /// A query with a parameter of the answer (RFC 9207 §2.4: `iss` stands in it once).
+    #[error(
+        "has a query parameter that the answer adds itself (code, state, iss, error and error_description)"
+    )]
+    Parameter,
     /// A path with `.` or `..` segments, which two parsers read differently.
     #[error("has a path with \".\" or \"..\" segments, or a backslash")]
     Path,
@@ -156,6 +164,9 @@ impl RedirectUri {
                 return Err(UriError::Malformed);
             }
         }
+        if url.query_pairs().any(|(name, _)| OF_THE_ANSWER.contains(&name.as_ref())) {
+            return Err(UriError::Parameter);
+        }
         Ok(Self(text.to_owned()))
     }
 
@@ -186,6 +197,31 @@ impl fmt::Display for RedirectUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The source expression of a Content Security Policy (CSP3 §2.3.1) that admits this URI and as little else as can be said: its
+/// origin, or its scheme alone where it has no host that a policy can name (IPv6 addresses, private-use schemes).
+///
+/// ```
+/// use tsidecar_oauth::uri::policy_source;
+/// assert_eq!(policy_source("https://app.test/cb?x=1").unwrap(), "https://app.test");
+/// assert_eq!(policy_source("http://[::1]:8080/cb").unwrap(), "http:");
+/// ```
+pub fn policy_source(uri: &str) -> Option<String> {
+    let url = Url::parse(uri).ok()?;
+    let scheme = url.scheme();
+    let named = |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let host = url.host_str().filter(|host| is_web(uri) && named(host));
+    Some(match (host, url.port()) {
+        (Some(host), Some(port)) => format!("{scheme}://{host}:{port}"),
+        (Some(host), None) => format!("{scheme}://{host}"),
+        (None, _) => format!("{scheme}:"),
+    })
+}
+
+/// Tells whether a browser can send a form to this URI.
+pub(crate) fn is_web(uri: &str) -> bool {
+    uri.starts_with("https://") || uri.starts_with("http://")
 }
 
 /// Splits a loopback URI into host and what follows the port; `None` for every other URI.
@@ -384,6 +420,9 @@ mod tests {
             "http://lan/cb",
         ] {
             assert!(RedirectUri::parse(good).is_ok(), "{good}");
+        }
+        for ours in ["https://app.test/cb?iss=x", "https://app.test/?a=1&co%64e=2", "app.x:/cb?state="] {
+            assert_eq!(RedirectUri::parse(ours), Err(UriError::Parameter), "{ours}");
         }
         assert!(RedirectUri::parse("http://lan/cb").unwrap().is_plain_http());
         assert!(!RedirectUri::parse("http://localhost/cb").unwrap().is_plain_http());

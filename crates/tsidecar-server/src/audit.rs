@@ -8,6 +8,7 @@ use tsidecar_oauth::client_auth::ClientAuthError;
 use tsidecar_oauth::grant::Grant;
 use tsidecar_oauth::id::{ClientId, GrantId, Subject};
 use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::par::PushError;
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::seal::SealedCode;
 use tsidecar_oauth::token::TokenError;
@@ -57,6 +58,32 @@ pub fn authorization_refused(caller: &Caller, client: &Client, reason: RedirectR
         listener = %caller.listener(),
         error.reason = %reason,
         "an authorization was refused"
+    );
+}
+
+/// A client pushed an authorization request, or had no place left for it.
+pub fn pushed(caller: &Caller, client: &Client, kept: bool) {
+    let event = if kept { "pushed" } else { "push_crowded" };
+    tracing::info!(
+        target: TARGET,
+        event,
+        client.id = %client.id(),
+        peer.addr = %caller.origin(),
+        listener = %caller.listener(),
+        "a client pushed an authorization request"
+    );
+}
+
+/// A client pushed an authorization request that could not be authorized.
+pub fn push_refused(caller: &Caller, client: &Client, error: &PushError) {
+    tracing::info!(
+        target: TARGET,
+        event = "push_refused",
+        client.id = %client.id(),
+        peer.addr = %caller.origin(),
+        listener = %caller.listener(),
+        error.reason = %error,
+        "a pushed authorization request was refused"
     );
 }
 

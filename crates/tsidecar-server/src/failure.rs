@@ -3,6 +3,7 @@
 use tsidecar_oauth::client_auth::ClientAuthError;
 use tsidecar_oauth::dpop::DpopError;
 use tsidecar_oauth::error::ErrorCode;
+use tsidecar_oauth::par::PushError;
 use tsidecar_oauth::params::ParamsError;
 use tsidecar_oauth::token::TokenError;
 use tsidecar_oauth::token::answer::AnswerError;
@@ -73,6 +74,12 @@ impl From<ClientAuthError> for Failure {
 
 impl From<DpopError> for Failure {
     fn from(error: DpopError) -> Self {
+        Self::refused(error.code(), error.to_string())
+    }
+}
+
+impl From<PushError> for Failure {
+    fn from(error: PushError) -> Self {
         Self::refused(error.code(), error.to_string())
     }
 }

@@ -24,6 +24,7 @@ pub mod notify;
 pub mod outbound;
 pub mod peer;
 pub mod reload;
+pub mod request_object;
 pub mod router;
 pub mod serve;
 pub mod snapshot;

@@ -26,6 +26,7 @@ enum Route {
     Jwks,
     Authorize,
     Token,
+    Par,
     UserInfo,
 }
 
@@ -37,6 +38,7 @@ impl Route {
             discovery::JWKS => Some(Self::Jwks),
             discovery::AUTHORIZE => Some(Self::Authorize),
             discovery::TOKEN => Some(Self::Token),
+            discovery::PAR => Some(Self::Par),
             discovery::USERINFO => Some(Self::UserInfo),
             _ => None,
         }
@@ -47,7 +49,7 @@ impl Route {
         match self {
             Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => "GET, HEAD, OPTIONS",
             Self::Authorize => "GET, POST",
-            Self::Token => "POST, OPTIONS",
+            Self::Token | Self::Par => "POST, OPTIONS",
             Self::UserInfo => "GET, POST, OPTIONS",
         }
     }
@@ -68,7 +70,7 @@ impl Route {
             Self::OpenIdConfiguration => &snapshot.metadata.openid_configuration,
             Self::AuthorizationServer => &snapshot.metadata.oauth_authorization_server,
             Self::Jwks => &snapshot.metadata.jwks,
-            Self::Authorize | Self::Token | Self::UserInfo => return None,
+            Self::Authorize | Self::Token | Self::Par | Self::UserInfo => return None,
         };
         Some(document(bytes.clone()))
     }
@@ -118,6 +120,7 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
     match route {
         Route::Authorize => endpoint::authorize::handle(app, &snapshot, &caller, request).await,
         Route::Token => endpoint::token::handle(app, &snapshot, &caller, request).await,
+        Route::Par => endpoint::par::handle(app, &snapshot, &caller, request).await,
         Route::UserInfo => endpoint::userinfo::handle(app, &snapshot, &caller, request).await,
         Route::OpenIdConfiguration | Route::AuthorizationServer | Route::Jwks => error::not_found(),
     }

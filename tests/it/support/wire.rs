@@ -160,7 +160,8 @@ impl Reply {
             Err(_) if self.body.is_empty() => (),
             Err(_) => write!(shown, "\n{}", self.text()).unwrap(),
         }
-        cut(&cut(&shown, "<style>", "</style>"), "'sha256-", "'")
+        let shown = cut(&cut(&shown, "<style>", "</style>"), "'sha256-", "'");
+        cut(&cut(&shown, "name=\"code\" value=\"", "\""), "urn:ietf:params:oauth:request_uri:", "\"")
     }
 }
 

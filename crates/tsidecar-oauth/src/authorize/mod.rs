@@ -3,13 +3,17 @@
 //! Layer 2. Nothing is written at authorization; a code is sealed facts. An error goes to a redirect URI only when a
 //! [`RedirectTarget`] exists, which cannot be made from a string.
 
+mod carrier;
+mod mode;
 mod reason;
 mod target;
 
 use std::net::IpAddr;
 
+pub use self::carrier::Carrier;
+pub use self::mode::ResponseMode;
 pub use self::reason::{DirectError, RedirectReason};
-pub use self::target::RedirectTarget;
+pub use self::target::{AuthorizationResponse, RedirectTarget};
 use crate::acr::Acr;
 use crate::client::{Client, GrantType, PkceRule};
 use crate::fresh::FreshId;
@@ -36,9 +40,6 @@ const MOST_RESOURCES: usize = 8;
 
 /// The response types that we serve (OAuth 2.1 §4.1).
 pub const RESPONSE_TYPES: [&str; 1] = ["code"];
-
-/// The response modes that we serve.
-pub const RESPONSE_MODES: [&str; 1] = ["query"];
 
 /// The client that a request names.
 ///
@@ -71,7 +72,7 @@ impl AuthorizationRequest {
         target: RedirectTarget,
         resources: &Resources,
     ) -> Result<Self, RedirectReason> {
-        check_unsupported(params)?;
+        check_unsupported(params, &target)?;
         let wanted = named_resources(params, client, resources)?;
         let scope = granted_scope(params.get("scope"), client, &wanted);
         let nonce = params.get("nonce").map(str::to_owned);
@@ -104,13 +105,7 @@ impl AuthorizationRequest {
 }
 
 /// Refuses what we do not serve, before anything else is looked at.
-fn check_unsupported(params: &Params) -> Result<(), RedirectReason> {
-    if params.get("request").is_some() {
-        return Err(RedirectReason::RequestObject);
-    }
-    if params.get("request_uri").is_some() {
-        return Err(RedirectReason::RequestUri);
-    }
+fn check_unsupported(params: &Params, target: &RedirectTarget) -> Result<(), RedirectReason> {
     if params.get("registration").is_some() {
         return Err(RedirectReason::Registration);
     }
@@ -118,9 +113,10 @@ fn check_unsupported(params: &Params) -> Result<(), RedirectReason> {
     if !RESPONSE_TYPES.contains(&response_type) {
         return Err(RedirectReason::ResponseType);
     }
-    match params.get("response_mode") {
-        Some(mode) if !RESPONSE_MODES.contains(&mode) => Err(RedirectReason::ResponseMode),
-        _ => Ok(()),
+    match params.get("response_mode").map(ResponseMode::parse) {
+        Some(None) => Err(RedirectReason::ResponseMode),
+        Some(Some(ResponseMode::FormPost)) if !target.takes_forms() => Err(RedirectReason::FormPostScheme),
+        Some(Some(_)) | None => Ok(()),
     }
 }
 
@@ -250,6 +246,7 @@ pub(crate) mod tests {
     use crate::client::tests::{confidential, public};
     use crate::jose::Algorithm;
     use crate::policy::{Access, Denied, tests::alice};
+    use crate::request_object::RequestObjectError;
     use crate::uri::Issuer;
 
     pub(crate) fn resources() -> Resources {
@@ -289,8 +286,6 @@ pub(crate) mod tests {
             ("response_type=token", R::ResponseType),
             ("response_type=code+id_token", R::ResponseType),
             ("response_type=code&response_mode=fragment", R::ResponseMode),
-            ("response_type=code&request=x", R::RequestObject),
-            ("response_type=code&request_uri=x", R::RequestUri),
             ("response_type=code&registration=x", R::Registration),
         ] {
             assert_eq!(validate(public(), query).unwrap_err(), reason, "{query}");
@@ -420,7 +415,9 @@ pub(crate) mod tests {
     #[test]
     fn descriptions_are_plain() {
         let reasons = [
-            RedirectReason::RequestObject,
+            RedirectReason::RequestObject(RequestObjectError::Unsigned),
+            RedirectReason::Pushed,
+            RedirectReason::FormPostScheme,
             RedirectReason::PkceOrNonce,
             RedirectReason::Resource,
             RedirectReason::TooLarge,

@@ -4,6 +4,7 @@ use crate::error::ErrorCode;
 use crate::id::IdError;
 use crate::params::ParamsError;
 use crate::policy::Denied;
+use crate::request_object::RequestObjectError;
 use crate::resource::UnknownResource;
 
 /// Why a request goes no further and must not be redirected (RFC 6749 §4.1.2.1): shown to the person.
@@ -27,15 +28,32 @@ pub enum DirectError {
     /// A redirect URI that is not registered.
     #[error("the return address (redirect_uri) is not one of those registered for this application")]
     UnregisteredRedirect,
+    /// What would be sent to a target, if the request had proven one.
+    #[error("{0}")]
+    NoTarget(RedirectReason),
 }
 
 /// Why a request was refused although its target is proven: sent there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedirectReason {
-    /// `request` (OpenID Connect Core §6.1).
-    #[error("request objects are not supported")]
-    RequestObject,
-    /// `request_uri` (OpenID Connect Core §6.2).
+    /// A request object that is not good (RFC 9101 §7).
+    #[error("{0}")]
+    RequestObject(RequestObjectError),
+    /// A plain request of a client that must sign (RFC 9101 §10.5).
+    #[error("this application must sign its requests (request)")]
+    ObjectRequired,
+    /// `request` and `request_uri` (RFC 9101 §5).
+    #[error("request and request_uri cannot stand together")]
+    TwoCarriers,
+    /// A name for a pushed request under which nothing waits (RFC 9126 §4, §7.3).
+    #[error(
+        "the pushed request (request_uri) has expired, was used already, or is not one of this application"
+    )]
+    Pushed,
+    /// A request of a client that must push (RFC 9126 §5).
+    #[error("this application must push its requests (pushed_authorization_request_endpoint)")]
+    PushRequired,
+    /// `request_uri` that is not ours (OpenID Connect Core §6.2).
     #[error("request objects by reference are not supported")]
     RequestUri,
     /// `registration` (OpenID Connect Core §7.2.1).
@@ -50,6 +68,9 @@ pub enum RedirectReason {
     /// A response mode that we do not serve.
     #[error("this response_mode is not supported")]
     ResponseMode,
+    /// A form cannot be posted to an application's own scheme.
+    #[error("response_mode=form_post needs a redirect_uri with https or http")]
+    FormPostScheme,
     /// A challenge whose method is not S256; a missing method means `plain` (RFC 7636 §4.3).
     #[error("code_challenge_method must be S256")]
     ChallengeMethod,
@@ -101,12 +122,17 @@ impl RedirectReason {
     /// The code sent to the client. One arm per reason, no wildcard.
     pub const fn code(self) -> ErrorCode {
         match self {
-            Self::RequestObject => ErrorCode::RequestNotSupported,
+            Self::RequestObject(error) => error.code(),
+            Self::Pushed => ErrorCode::InvalidRequestUri,
             Self::RequestUri => ErrorCode::RequestUriNotSupported,
             Self::Registration => ErrorCode::RegistrationNotSupported,
             Self::ResponseType => ErrorCode::UnsupportedResponseType,
             Self::MissingResponseType
             | Self::ResponseMode
+            | Self::FormPostScheme
+            | Self::ObjectRequired
+            | Self::TwoCarriers
+            | Self::PushRequired
             | Self::ChallengeMethod
             | Self::Challenge
             | Self::PkceRequired

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use tsidecar_oauth::{
-    authorize::{AuthorizationRequest, RedirectReason, RedirectTarget, client_id},
+    authorize::{AuthorizationRequest, Carrier, RedirectReason, RedirectTarget, client_id},
     client::{Client, ClientSpec},
     params::Params,
     resource::{Resource, Resources},
@@ -43,9 +43,20 @@ fuzz_target!(|data: &[u8]| {
     // Anything may come back, but no panic.
     let _ = TokenRequest::parse(&params);
     let _ = client_id(&params);
+    match (Carrier::of(&params), params.get("request_uri")) {
+        (Ok(Carrier::Pushed(id)), Some(uri)) => {
+            assert_eq!(id.request_uri(), uri, "two names for one request")
+        }
+        (Ok(Carrier::Plain), Some(uri)) => panic!("{uri} was ignored"),
+        (Ok(Carrier::Object(_) | Carrier::Plain | Carrier::Pushed(_)) | Err(_), _) => (),
+    }
     let Ok(target) = RedirectTarget::prove(&params, Some(&CLIENT), &ISSUER) else { return };
     assert!(CLIENT.redirects_to(target.redirect_uri()));
-    let error = target.with_error(RedirectReason::Broken);
+    let response = target.with_error(RedirectReason::Broken);
+    let error = response.location();
+    assert_eq!(response.fields().iter().filter(|(name, _)| *name == "iss").count(), 1);
+    let source = target.policy_source().unwrap();
+    assert!(!source.contains([' ', ';', ',', '\'', '"']) && source.is_ascii(), "{source}");
     assert!(
         error.starts_with(target.redirect_uri()) && error.is_ascii() && !error.contains(['\r', '\n', ' '])
     );

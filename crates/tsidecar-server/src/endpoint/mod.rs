@@ -3,5 +3,6 @@
 pub mod admin;
 pub mod authorize;
 pub mod health;
+pub mod par;
 pub mod token;
 pub mod userinfo;

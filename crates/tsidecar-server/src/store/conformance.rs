@@ -4,16 +4,18 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use tsidecar_oauth::client::{AuthMethod, ClientSpec};
-use tsidecar_oauth::fresh::FreshId;
+use tsidecar_oauth::fresh::{FreshId, FreshSecret};
 use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, Place};
-use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject};
+use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject, Thumbprint};
 use tsidecar_oauth::mark::{Mark, MarkKind};
+use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
+use tsidecar_oauth::params::Params;
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 
-use super::{DiskOptions, DiskStore, MemoryStore, Store, StoreError, StoredClient};
+use super::{DiskOptions, DiskStore, MemoryStore, Once, Store, StoreError, StoredClient};
 
 /// A second of the suite's own clock.
 pub(super) fn at(seconds: u64) -> UnixTime {
@@ -101,6 +103,10 @@ suite! {
     parallel_refreshes_have_one_winner,
     a_mark_is_made_once,
     what_is_kept_for_a_time_is_forgotten_after_it,
+    a_pushed_request_waits_for_its_client,
+    a_pushed_request_is_used_once,
+    pushed_requests_have_their_places,
+    a_pushed_request_comes_with_its_marks_and_fits,
     a_ping_is_answered,
 }
 
@@ -328,6 +334,89 @@ fn what_is_kept_for_a_time_is_forgotten_after_it(store: &Arc<dyn Store>) {
     assert_eq!(store.forget_expired(1, at(1_250)).wait().unwrap(), 1);
     assert_eq!(store.forget_expired(10, at(1_250)).wait().unwrap(), 1);
     assert!(matches!(store.mark(vec![mark("c", 1_300)], at(1_250)).wait(), Err(StoreError::Seen)));
+}
+
+fn pushed_request(client: &str, state: &str, number: u8) -> PushedRequest {
+    let pairs = [("state", state), ("resource", "a"), ("resource", "b")];
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    PushedRequest {
+        client: ClientId::parse(client).unwrap(),
+        params: Params::from_pairs(pairs).unwrap(),
+        key: Some(Thumbprint::from_bytes([number; 32])),
+    }
+}
+
+/// Pushes a request; `number` makes its name.
+fn push(store: &dyn Store, client: &str, number: u8, lane: Lane, now: u64) -> Option<PushedId> {
+    let once = Once { marks: Vec::new(), fresh: FreshSecret::from_bytes([number; 32]) };
+    store.push(pushed_request(client, "s", number), lane, once, at(now)).wait().unwrap()
+}
+
+fn a_pushed_request_waits_for_its_client(store: &Arc<dyn Store>) {
+    let (app, other) = (ClientId::parse("app").unwrap(), ClientId::parse("other").unwrap());
+    let id = push(&**store, "app", 1, Lane::Tailnet, 1_000).unwrap();
+    let read = |client, now| store.pushed(id, client, at(now)).unwrap();
+    for now in [1_000, 1_030, 1_059] {
+        let request = read(&app, now).unwrap();
+        let pairs: Vec<_> = request.params.iter().collect();
+        assert_eq!(pairs, [("state", "s"), ("resource", "a"), ("resource", "b")]);
+        assert_eq!((request.client, request.key), (app.clone(), Some(Thumbprint::from_bytes([1; 32]))));
+    }
+    assert!(read(&app, 1_060).is_none() && read(&app, 1_061).is_none());
+    assert!(read(&other, 1_000).is_none());
+    let mut bytes = *id.as_bytes();
+    bytes[31] ^= 1;
+    let guessed = PushedId::from_bytes(bytes);
+    assert!(store.pushed(guessed, &app, at(1_000)).unwrap().is_none());
+    for (id, client, now) in [(guessed, &app, 1_001), (id, &other, 1_001), (id, &app, 1_060)] {
+        assert!(!store.finish_pushed(id, client, at(now)).wait().unwrap());
+    }
+    assert!(read(&app, 1_059).is_some());
+}
+
+fn a_pushed_request_is_used_once(store: &Arc<dyn Store>) {
+    let app = ClientId::parse("app").unwrap();
+    for number in 0..5 {
+        let id = push(&**store, "app", number, Lane::Tailnet, 1_000).unwrap();
+        let client = app.clone();
+        let outcomes = race(store, move |store| store.finish_pushed(id, &client, at(1_010)).wait().unwrap());
+        assert_eq!(outcomes.iter().filter(|first| **first).count(), 1);
+        assert!(store.pushed(id, &app, at(1_011)).unwrap().is_none());
+        assert!(!store.finish_pushed(id, &app, at(1_059)).wait().unwrap());
+    }
+}
+
+/// What one client has waiting is bounded, and so is what stays behind without any sweep.
+fn pushed_requests_have_their_places(store: &Arc<dyn Store>) {
+    let names = |lane, now| {
+        let push = |number| push(&**store, "app", number, lane, now);
+        // A name looks at 16 places, and equal random bytes at the same ones.
+        (0..17).filter_map(|_| push(1)).collect::<Vec<_>>()
+    };
+    let first = names(Lane::Tailnet, 1_000);
+    assert_eq!(first.len(), 16);
+    assert_eq!(names(Lane::Funnel, 1_000).len(), 16);
+    assert!(push(&**store, "other", 1, Lane::Tailnet, 1_000).is_some());
+    assert_eq!(push(&**store, "app", 1, Lane::Tailnet, 1_059), None);
+    // A used one keeps its place until it has expired: its name must stay known for so long.
+    assert!(store.finish_pushed(first[0], &ClientId::parse("app").unwrap(), at(1_030)).wait().unwrap());
+    assert_eq!(push(&**store, "app", 1, Lane::Tailnet, 1_059), None);
+    assert_eq!(names(Lane::Tailnet, 1_060).len(), 16);
+    // Two lanes of sixteen and one of another client, however often.
+    assert_eq!(store.forget_expired(1_000, at(10_000)).wait().unwrap(), 33);
+}
+
+fn a_pushed_request_comes_with_its_marks_and_fits(store: &Arc<dyn Store>) {
+    let push = |state: &str, number, jti| {
+        let once = Once { marks: vec![mark(jti, 1_100)], fresh: FreshSecret::from_bytes([number; 32]) };
+        store.push(pushed_request("app", state, number), Lane::Tailnet, once, at(1_000)).wait()
+    };
+    let first = push("s", 1, "one").unwrap().unwrap();
+    assert!(matches!(push("s", 2, "one"), Err(StoreError::Seen)));
+    let large = push(&"x".repeat(7_200), 3, "two").unwrap_err();
+    assert!(matches!(large, StoreError::TooLarge { bytes } if bytes > 7_168), "{large}");
+    assert!(push(&"x".repeat(6_900), 4, "three").unwrap().is_some());
+    assert!(store.pushed(first, &ClientId::parse("app").unwrap(), at(1_000)).unwrap().is_some());
 }
 
 fn a_ping_is_answered(store: &Arc<dyn Store>) {

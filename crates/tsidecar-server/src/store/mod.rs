@@ -9,6 +9,7 @@
 //! | `verbs.rs` | the verbs, once for every store: which record, which settling function, which write |
 //! | `committer.rs` | the one thread that writes: queue, pace, flush, acknowledge |
 //! | `ledger.rs` | typed records over the bytes of a backend, as the committer sees them |
+//! | `pushed.rs` | the places of pushed authorization requests |
 //! | `record.rs` | how a record looks as bytes |
 //! | `disk.rs`, `memory.rs` | the two backends |
 
@@ -16,6 +17,7 @@ mod committer;
 mod disk;
 mod ledger;
 mod memory;
+mod pushed;
 mod record;
 mod verbs;
 
@@ -30,9 +32,11 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 use tsidecar_oauth::client::ClientSpec;
+use tsidecar_oauth::fresh::FreshSecret;
 use tsidecar_oauth::grant::{Generation, Grant};
 use tsidecar_oauth::id::{ClientId, GrantId};
 use tsidecar_oauth::mark::Mark;
+use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
 use tsidecar_oauth::time::UnixTime;
@@ -111,6 +115,35 @@ pub trait Store: Send + Sync + 'static {
     /// before. No mark at all is answered at once.
     fn mark(&self, marks: Vec<Mark>, now: UnixTime) -> Pending<()>;
 
+    /// Keeps a pushed authorization request for [`LIFETIME`](tsidecar_oauth::par::LIFETIME), and marks in the same change what
+    /// may be shown once only ([`StoreError::Seen`] when it was shown before; nothing is kept then). The answer is its name:
+    /// whoever got it finds the request after a crash, too. `None` when the client has no place left in this lane.
+    ///
+    /// [`StoreError::TooLarge`] when the request does not fit in a record.
+    fn push(
+        &self,
+        request: PushedRequest,
+        lane: Lane,
+        once: Once,
+        now: UnixTime,
+    ) -> Pending<Option<PushedId>>;
+
+    /// Reads a pushed request of a client, inline; `None` when it was used, has expired, or is another client's. It may be
+    /// read any number of times until [`finish_pushed`](Self::finish_pushed).
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn pushed(
+        &self,
+        id: PushedId,
+        client: &ClientId,
+        now: UnixTime,
+    ) -> Result<Option<PushedRequest>, StoreError>;
+
+    /// Uses a pushed request up. `true` for exactly one caller, before it has expired, and durable when that is answered: only
+    /// then may the code that it asked for be given out (RFC 9126 §7.3).
+    fn finish_pushed(&self, id: PushedId, client: &ClientId, now: UnixTime) -> Pending<bool>;
+
     /// Revokes a grant; `true` when it was live until now. An unknown grant is `false`.
     fn revoke_grant(&self, id: GrantId, now: UnixTime) -> Pending<bool>;
 
@@ -150,6 +183,14 @@ pub trait Store: Send + Sync + 'static {
     /// Refuses further changes, settles and acknowledges every queued one, past any deadline, and ends the committer.
     /// Blocks until that is done; a second call returns at once. Reads go on working.
     fn close(&self);
+}
+
+/// What a change uses up besides what it is about: marks of what was shown, and the random bytes of a name.
+pub struct Once {
+    /// What may be shown once only.
+    pub marks: Vec<Mark>,
+    /// What a new name is made from.
+    pub fresh: FreshSecret,
 }
 
 /// A client as the store keeps it.

@@ -6,13 +6,15 @@
 use tsidecar_oauth::grant::{Generation, Grant};
 use tsidecar_oauth::id::{ClientId, GrantId};
 use tsidecar_oauth::mark::Mark;
+use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::{self, Burned, Redeemed, Rotated};
 use tsidecar_oauth::time::UnixTime;
 
 use super::ledger::{self, ChangeError, Entry, Ledger, Records, Table};
+use super::pushed;
 use super::record::{self, DecodeError};
-use super::{GrantPage, Intent, Pending, Store, StoreError, StoredClient};
+use super::{GrantPage, Intent, Once, Pending, Store, StoreError, StoredClient};
 
 /// How many client records are read at a time.
 const CLIENT_PAGE: usize = 256;
@@ -86,6 +88,37 @@ impl<E: Engine> Store for E {
         self.submit(move |ledger| {
             ledger.saw(now);
             ledger.mark(&marks, now)
+        })
+    }
+
+    fn push(
+        &self,
+        request: PushedRequest,
+        lane: Lane,
+        once: Once,
+        now: UnixTime,
+    ) -> Pending<Option<PushedId>> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.mark(&once.marks, now)?;
+            pushed::push(ledger, &request, lane, once.fresh, now)
+        })
+    }
+
+    fn pushed(
+        &self,
+        id: PushedId,
+        client: &ClientId,
+        now: UnixTime,
+    ) -> Result<Option<PushedRequest>, StoreError> {
+        pushed::read(self.records(), id, client, now)
+    }
+
+    fn finish_pushed(&self, id: PushedId, client: &ClientId, now: UnixTime) -> Pending<bool> {
+        let client = client.clone();
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            pushed::finish(ledger, id, &client, now)
         })
     }
 

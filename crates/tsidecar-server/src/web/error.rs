@@ -72,9 +72,13 @@ pub fn unavailable(retry_after: u32, why: &str) -> Answer {
     answer
 }
 
-/// 429 with `Retry-After`.
+/// 429 with `Retry-After`, for a device that asks too often.
 pub fn too_many(retry_after: u32) -> Answer {
-    let text = "too many requests from this device; try again in a moment";
+    crowded(retry_after, "too many requests from this device; try again in a moment")
+}
+
+/// 429 with `Retry-After`.
+pub fn crowded(retry_after: u32, text: &str) -> Answer {
     let mut answer = oauth(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TemporarilyUnavailable, text);
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
     answer

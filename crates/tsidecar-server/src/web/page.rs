@@ -6,10 +6,21 @@ use hyper::header::{self, HeaderValue};
 
 use super::response::{Answer, bytes};
 
+macro_rules! style {
+    () => {
+        "'sha256-gWvOs9jWiDLVjE+LiXSdSfNCXSbfv0NUg5WDqHrsq18='"
+    };
+}
+
+/// The style of every page, by its hash.
+pub(super) const STYLE: &str = style!();
+
 /// What a page may do: nothing but show its own style (attack A11).
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'sha256-gWvOs9jWiDLVjE+LiXSdSfNCXSbfv0NUg5WDqHrsq18='; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-);
+const POLICY: HeaderValue = HeaderValue::from_static(concat!(
+    "default-src 'none'; style-src ",
+    style!(),
+    "; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+));
 
 /// A page that says what is wrong and what to do.
 #[derive(Debug, Template)]

@@ -43,12 +43,14 @@ impl Navigation {
         }
     }
 
-    /// A browser that names the kind of its request must be navigating; inside a frame only `prompt=none` goes on, since
-    /// nothing is shown then (design section 5, attacks A23 and A49). Clients without these headers are no browsers.
-    pub(super) fn check(&self, params: &Params) -> Result<(), Stay> {
-        if self.names_site && !self.navigates {
-            return Err(Stay::NotNavigation);
-        }
+    /// A browser that names the kind of its request must be navigating (design section 5, attacks A23 and A49). Clients without
+    /// these headers are no browsers.
+    pub(super) fn check(&self) -> Result<(), Stay> {
+        if self.names_site && !self.navigates { Err(Stay::NotNavigation) } else { Ok(()) }
+    }
+
+    /// Inside a frame only `prompt=none` goes on, since nothing is shown then; by the parameters that count.
+    pub(super) fn check_frame(&self, params: &Params) -> Result<(), Stay> {
         let silent = params.get("prompt") == Some("none");
         if self.names_site && self.framed && !silent { Err(Stay::NotNavigation) } else { Ok(()) }
     }

@@ -1,5 +1,6 @@
 //! `/authorize`: a person comes with a browser and leaves with a code, without touching anything.
 
+mod asked;
 mod browser;
 mod stay;
 mod who;
@@ -8,11 +9,12 @@ use std::sync::Arc;
 
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::authorize::{
-    AuthorizationRequest, DirectError, Occasion, RedirectReason, RedirectTarget, client_id, issue,
-    seal_reason,
+    AuthorizationRequest, AuthorizationResponse, DirectError, Occasion, RedirectReason, RedirectTarget,
+    ResponseMode, issue, seal_reason,
 };
 use tsidecar_oauth::secret::AuthorizationCode;
 
+use self::asked::{Asked, resolve};
 use self::browser::{Navigation, read};
 use self::stay::{Stay, page};
 use self::who::{Nobody, identify};
@@ -20,6 +22,7 @@ use crate::app::App;
 use crate::identity::RefusedNode;
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
+use crate::web::form_post;
 use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, redirect};
 use crate::{audit, entropy};
@@ -62,8 +65,12 @@ pub async fn handle(
 }
 
 /// A location that cannot be a header value cannot have come out of a registered redirect URI.
-fn go(status: StatusCode, location: &str) -> Answer {
-    redirect(status, location).unwrap_or_else(|| page(&Stay::Direct(DirectError::UnregisteredRedirect)))
+fn go(status: StatusCode, response: &AuthorizationResponse<'_>) -> Answer {
+    let answer = match response.mode() {
+        ResponseMode::Query => redirect(status, &response.location()),
+        ResponseMode::FormPost => form_post::answer(response),
+    };
+    answer.unwrap_or_else(|| page(&Stay::Direct(DirectError::UnregisteredRedirect)))
 }
 
 async fn authorize(
@@ -75,12 +82,12 @@ async fn authorize(
     let Origin::Address(address) = caller.origin() else { return Err(Stay::Outside.into()) };
     let navigation = Navigation::of(request.headers());
     let params = read(request).await?;
-    navigation.check(&params)?;
-    let client = snapshot.client(client_id(&params)?.as_str());
-    let target = RedirectTarget::prove(&params, client.map(AsRef::as_ref), &snapshot.issuer)?;
-    let Some(client) = client else { return Err(DirectError::UnknownClient.into()) };
+    navigation.check()?;
+    let asked = resolve(app, snapshot, caller, params).await?;
+    let Asked { client, params, target, .. } = &asked;
+    navigation.check_frame(params)?;
     let back = |reason| Refused::Back(Box::new(target.clone()), reason, None);
-    let validated = AuthorizationRequest::validate(&params, client, target.clone(), &snapshot.resources);
+    let validated = AuthorizationRequest::validate(params, client, target.clone(), &snapshot.resources);
     let validated = validated.map_err(|reason| {
         audit::authorization_refused(caller, client, reason);
         back(reason)
@@ -98,6 +105,10 @@ async fn authorize(
     )?;
     let sealed =
         snapshot.sealing.seal_code(&code, entropy::nonce()).map_err(|error| back(seal_reason(error)))?;
+    asked.finish(app).await.map_err(|reason| {
+        audit::authorization_refused(caller, client, reason);
+        back(reason)
+    })?;
     audit::authorized(&identity, client, &code);
-    Ok((target, sealed))
+    Ok((asked.target, sealed))
 }

@@ -1,7 +1,7 @@
 //! The pages on which an authorization ends when nobody may be redirected.
 
 use hyper::StatusCode;
-use tsidecar_oauth::authorize::DirectError;
+use tsidecar_oauth::authorize::{DirectError, RedirectReason};
 
 use crate::audit;
 use crate::web::page::Notice;
@@ -28,7 +28,7 @@ pub(super) fn page(stay: &Stay) -> Answer {
         Stay::Outside => (StatusCode::FORBIDDEN, OUTSIDE, String::new()),
         Stay::NotNavigation => (StatusCode::FORBIDDEN, NOT_NAVIGATION, String::new()),
         Stay::Contradiction => (StatusCode::BAD_REQUEST, CONTRADICTION, String::new()),
-        Stay::Direct(error) => (StatusCode::BAD_REQUEST, notice_for(error), error.to_string()),
+        Stay::Direct(error) => (status_for(error), notice_for(error), error.to_string()),
         Stay::Unusable(status, why) => (*status, UNUSABLE, why.clone()),
     };
     let [title, what, cure] = notice;
@@ -67,10 +67,31 @@ const BAD_REDIRECT: [&str; 3] = [
     "Ask the person who runs this service to add the application's redirect URI, letter for letter.",
 ];
 
+const EXPIRED: [&str; 3] = [
+    "This sign-in request is no longer good",
+    "It was used already, or it has waited for more than a minute.",
+    "Go back to the application and start again.",
+];
+const LATER: [&str; 3] = [
+    "Sign-in is not possible right now",
+    "The application's request cannot be checked at the moment.",
+    "Wait a few seconds and load this page again. If it stays like this, tell the person who runs this service.",
+];
+
 const fn notice_for(error: &DirectError) -> [&'static str; 3] {
     match error {
         DirectError::UnknownClient | DirectError::MissingClient | DirectError::ClientId(_) => UNKNOWN_CLIENT,
         DirectError::MissingRedirect | DirectError::UnregisteredRedirect => BAD_REDIRECT,
-        DirectError::Params(_) => UNUSABLE,
+        DirectError::NoTarget(RedirectReason::Pushed) => EXPIRED,
+        DirectError::NoTarget(RedirectReason::Unavailable | RedirectReason::Broken) => LATER,
+        DirectError::Params(_) | DirectError::NoTarget(_) => UNUSABLE,
+    }
+}
+
+const fn status_for(error: &DirectError) -> StatusCode {
+    match error {
+        DirectError::NoTarget(RedirectReason::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        DirectError::NoTarget(RedirectReason::Broken) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
     }
 }

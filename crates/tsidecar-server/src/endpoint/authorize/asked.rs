@@ -1,0 +1,120 @@
+//! What is asked: the client of a request, and its parameters, wherever they are carried.
+
+use std::sync::Arc;
+
+use tsidecar_oauth::authorize::{Carrier, DirectError, RedirectReason, RedirectTarget, client_id};
+use tsidecar_oauth::client::Client;
+use tsidecar_oauth::id::Thumbprint;
+use tsidecar_oauth::par::PushedId;
+use tsidecar_oauth::params::Params;
+
+use super::Refused;
+use super::stay::Stay;
+use crate::app::App;
+use crate::audit;
+use crate::failure::Failure;
+use crate::peer::Caller;
+use crate::request_object::{OpenError, open};
+use crate::snapshot::Snapshot;
+use crate::store::StoreError;
+
+/// A request whose client is known and whose target is proven.
+pub(super) struct Asked<'a> {
+    /// The client.
+    pub(super) client: &'a Arc<Client>,
+    /// The parameters that count: those of the request, of its object, or those that were pushed. Nothing else does.
+    pub(super) params: Params,
+    /// Where the answer goes.
+    pub(super) target: RedirectTarget,
+    /// The pushed request that this is, which a code uses up.
+    pub(super) pushed: Option<PushedId>,
+    /// The key of the proof of possession that the request was pushed with.
+    #[expect(dead_code, reason = "codes are bound to it together with DPoP at /token")]
+    pub(super) key: Option<Thumbprint>,
+}
+
+/// Finds out what a request asks.
+///
+/// # Errors
+/// [`Refused`]: while the parameters that count are not known yet, those of the request itself name the target of an error, if
+/// they prove one; otherwise it ends on a page.
+pub(super) async fn resolve<'a>(
+    app: &App,
+    snapshot: &'a Snapshot,
+    caller: &Caller,
+    params: Params,
+) -> Result<Asked<'a>, Refused> {
+    let client = snapshot.client(client_id(&params)?.as_str());
+    let client = client.filter(|client| !client.is_disabled()).ok_or(DirectError::UnknownClient)?;
+    let prove = |params: &Params| RedirectTarget::prove(params, Some(client), &snapshot.issuer);
+    let outer = prove(&params);
+    let refuse = |reason: RedirectReason| {
+        audit::authorization_refused(caller, client, reason);
+        match &outer {
+            Ok(target) => Refused::Back(Box::new(target.clone()), reason, None),
+            Err(_) => Refused::Stay(Stay::Direct(DirectError::NoTarget(reason))),
+        }
+    };
+    let carrier = Carrier::of(&params).map_err(refuse)?;
+    carrier.admit(client).map_err(refuse)?;
+    let now = app.clock.now();
+    let (params, pushed, key) = match &carrier {
+        Carrier::Plain => {
+            let target = outer?;
+            return Ok(Asked { client, params, target, pushed: None, key: None });
+        }
+        Carrier::Object(object) => {
+            let opened = open(app, snapshot, caller, client, object, now).await;
+            (opened.map_err(|error| refuse(unopened(error)))?, None, None)
+        }
+        Carrier::Pushed(id) => {
+            let pushed = app.store.pushed(*id, client.id(), now).map_err(|error| refuse(unstored(&error)))?;
+            let pushed = pushed.ok_or_else(|| refuse(RedirectReason::Pushed))?;
+            (pushed.params, Some(*id), pushed.key)
+        }
+    };
+    let target = prove(&params)?;
+    Ok(Asked { client, params, target, pushed, key })
+}
+
+impl Asked<'_> {
+    /// Uses up the pushed request that this is, durably, before a code is given out for it: whoever is second gets none.
+    ///
+    /// # Errors
+    /// [`RedirectReason`].
+    pub(super) async fn finish(&self, app: &App) -> Result<(), RedirectReason> {
+        let Some(id) = self.pushed else { return Ok(()) };
+        match app.store.finish_pushed(id, self.client.id(), app.clock.now()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(RedirectReason::Pushed),
+            Err(error) => Err(unstored(&error)),
+        }
+    }
+}
+
+fn unopened(error: OpenError) -> RedirectReason {
+    match error {
+        OpenError::Refused(error) => RedirectReason::RequestObject(error),
+        OpenError::Failed(Failure::Unavailable { why, .. }) => {
+            tracing::warn!(error.reason = %why, "an authorization could not be judged");
+            RedirectReason::Unavailable
+        }
+        OpenError::Failed(failure) => {
+            tracing::error!(error.reason = ?failure, "an authorization failed on our side");
+            RedirectReason::Broken
+        }
+    }
+}
+
+fn unstored(error: &StoreError) -> RedirectReason {
+    match error {
+        StoreError::Busy | StoreError::NoSpace { .. } | StoreError::Closed => {
+            tracing::warn!(error.reason = %error, "an authorization met a store that does not take changes");
+            RedirectReason::Unavailable
+        }
+        StoreError::TooLarge { .. } | StoreError::Corrupt { .. } | StoreError::Seen | StoreError::Io(_) => {
+            tracing::error!(error.reason = %error, "an authorization failed on our side");
+            RedirectReason::Broken
+        }
+    }
+}
