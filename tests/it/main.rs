@@ -19,6 +19,7 @@ mod keys;
 mod killed;
 mod limits;
 mod log_leak;
+mod oidf;
 mod outbound;
 mod par;
 mod policy;

@@ -1,0 +1,7 @@
+//! The modules of Basic, each for a response mode: Form Post Basic has the same ones.
+
+mod happy;
+mod refusals;
+mod tokens;
+
+pub(super) use self::{happy::*, refusals::*, tokens::*};
