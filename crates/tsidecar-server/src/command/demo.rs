@@ -37,9 +37,15 @@ pub struct Options {
     /// Make the login, tell what happened, and end: with status 0 only if every step was right.
     #[arg(long)]
     pub exit: bool,
-    /// Print one line of JSON first: issuer, sample application, clients, resource. The rest goes to standard error.
+    /// Print one line of JSON first: issuer, address, sample application, clients, resource. The rest goes to standard error.
     #[arg(long)]
     pub json: bool,
+    /// Tables to add to its configuration, in the form of tsidecar.toml: applications, resources and rules of your own.
+    #[arg(long, value_name = "FILE")]
+    pub tables: Option<PathBuf>,
+    /// The issuer, where a TLS proxy of your own stands in front of the port. Default: http://127.0.0.1:PORT.
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
 }
 
 /// Runs the demonstration until it ends or is interrupted.
@@ -56,7 +62,7 @@ pub fn run(options: &Options) -> ExitCode {
 fn start(options: &Options) -> Result<(), DemoError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(io_error("cannot start the runtime"))?.block_on(async {
-        let stage = Stage::set(options.port).await?;
+        let stage = Stage::set(options).await?;
         let config = Config::load(&stage.configuration())?;
         log::init(config.log);
         let stop = CancellationToken::new();
@@ -131,7 +137,11 @@ impl Stage {
     ///
     /// # Errors
     /// [`DemoError::Io`].
-    pub async fn set(port: u16) -> Result<Self, DemoError> {
+    pub async fn set(options: &Options) -> Result<Self, DemoError> {
+        let port = options.port;
+        let tables = options.tables.as_deref().map_or(Ok(String::new()), |file| {
+            fs::read_to_string(file).map_err(io_error(&format!("cannot read {}", file.display())))
+        })?;
         let folder = Folder::new().map_err(io_error("cannot make a folder for the demonstration"))?;
         let dir = folder.0.as_path();
         let socket = dir.join("serve.sock");
@@ -142,17 +152,19 @@ impl Stage {
         script.serve(&format!("unix:{}", socket.display()));
         let tailscaled = Tailscaled::start(dir.join("tailscaled.sock"), script)
             .map_err(io_error("cannot stand in for tailscaled"))?;
-        let hop =
-            ServeHop::new(&socket, Scheme::Http).map_err(io_error("cannot stand in for tailscale serve"))?;
+        let tls = options.issuer.as_ref().is_some_and(|issuer| issuer.starts_with("https:"));
+        let hop = ServeHop::new(&socket, if tls { Scheme::Https } else { Scheme::Http })
+            .map_err(io_error("cannot stand in for tailscale serve"))?;
         let address = hop
             .listen(SocketAddr::new(LOOPBACK, port), visitor)
             .map_err(io_error(&format!("cannot listen on 127.0.0.1:{port} (another port: --port N)")))?;
         let application = TcpListener::bind(SocketAddr::new(LOOPBACK, 0))
             .await
             .map_err(io_error("cannot listen on 127.0.0.1"))?;
-        let issuer = format!("http://{address}");
+        let issuer = options.issuer.clone().unwrap_or_else(|| format!("http://{address}"));
         let secret = ClientSecret::generate(entropy::secret()).expose().to_owned();
-        fs::write(dir.join("tsidecar.toml"), configuration(dir, &issuer, &secret))
+        let configuration = configuration(dir, &issuer, &secret) + &tables;
+        fs::write(dir.join("tsidecar.toml"), configuration)
             .map_err(io_error("cannot write the configuration of the demonstration"))?;
         Ok(Self { issuer, address, secret, application, folder, _tailscaled: tailscaled, _hop: hop })
     }
@@ -237,6 +249,7 @@ impl Stage {
         let (public, confidential) = ("demo-public", "demo-confidential");
         json!({
             "issuer": self.issuer,
+            "address": self.address,
             "relying_party": format!("http://{application}"),
             "clients": [
                 { "client_id": public, "redirect_uri": REDIRECT },

@@ -1,0 +1,129 @@
+// oidc-client-ts in Chromium: a single-page application on an origin and site of its own, which calls token and userinfo by CORS and
+// renews silently, by refresh token and in a frame. Third-party cookies are blocked, as they are or will be everywhere.
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { after, before, test } from 'node:test'
+import { launch } from './browser.mjs'
+import { serve, start } from './stage.mjs'
+
+const library = readFileSync(new URL('node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js', import.meta.url))
+
+let application, provider, browser
+
+before(async () => {
+  application = await serve('spa.test', (request, response) => {
+    const { pathname } = new URL(request.url, 'https://spa.test')
+    const script = pathname === '/oidc-client-ts.js'
+    response.writeHead(200, { 'content-type': script ? 'text/javascript' : 'text/html; charset=utf-8' })
+    response.end(script ? library : page())
+  })
+  const at = (path) => `"${application.origin}${path}"`
+  const client = (id, more) => `
+[[client]]
+id = "${id}"
+name = "Single-page application"
+public = true
+redirect_uris = [${at('/callback')}, ${at('/silent')}]
+post_logout_redirect_uris = [${at('/')}]
+${more}`
+  provider = await start(client('spa', '') + client('spa-frame', 'grant_types = ["authorization_code"]'))
+  browser = await launch()
+})
+
+after(async () => {
+  await browser?.stop()
+  await provider?.stop()
+  application?.stop()
+})
+
+/** The application: which client it is, is in the session storage, for the page is loaded again at each redirect. */
+function page() {
+  const settings = {
+    authority: provider.issuer,
+    redirect_uri: `${application.origin}/callback`,
+    silent_redirect_uri: `${application.origin}/silent`,
+    post_logout_redirect_uri: `${application.origin}/`,
+    scope: 'openid profile email',
+    loadUserInfo: true,
+    automaticSilentRenew: false,
+    silentRequestTimeoutInSeconds: 20,
+  }
+  return `<!doctype html><title>Application</title><link rel="icon" href="data:,"><script src="/oidc-client-ts.js"></script><script>
+    const more = JSON.parse(sessionStorage.getItem('more') ?? '{}')
+    const manager = new oidc.UserManager({ ...${JSON.stringify(settings)}, ...more })
+    const show = (user) => ({ ...user, expires_in: user.expires_in })
+    if (location.pathname === '/silent') manager.signinSilentCallback()
+    if (location.pathname === '/callback') {
+      manager.signinRedirectCallback().then((user) => (window.user = show(user)), (error) => (window.failed = String(error)))
+    }
+  </script>`
+}
+
+/** A page of the application as some client, before it is signed in. */
+async function open(more) {
+  const tab = await browser.page()
+  await tab.goto(`${application.origin}/`)
+  await tab.until(`window.manager !== undefined || typeof manager !== 'undefined'`)
+  await tab.evaluate(`sessionStorage.setItem('more', ${JSON.stringify(JSON.stringify(more))})`)
+  await tab.goto(`${application.origin}/`)
+  await tab.until(`typeof manager !== 'undefined' && manager.settings.client_id === '${more.client_id}'`)
+  return tab
+}
+
+async function signIn(tab, args = {}) {
+  await tab.evaluate(`void manager.signinRedirect(${JSON.stringify(args)})`)
+  await tab.until('window.user !== undefined || window.failed !== undefined')
+  assert.equal(await tab.evaluate('window.failed'), undefined)
+  return tab.evaluate('window.user')
+}
+
+const posted = (tab, path) => tab.requests.filter(({ method, url }) => method === 'POST' && url === provider.issuer + path).length
+const went = (tab, path) => tab.requests.filter(({ url }) => url.startsWith(`${provider.issuer}${path}?`)).length
+
+test('oidc-client-ts: login by redirect, token and userinfo by CORS', async () => {
+  const tab = await open({ client_id: 'spa' })
+  const user = await signIn(tab)
+  assert.match(user.profile.sub, /^userid:\d+$/)
+  assert.equal(user.profile.email, 'alice@demo.test')
+  assert.equal(posted(tab, '/token'), 1)
+  assert.ok(tab.requests.some(({ url }) => url === `${provider.issuer}/userinfo`))
+  assert.deepEqual(tab.errors, [])
+})
+
+test('oidc-client-ts: renews by itself shortly before the token runs out, with its refresh token', async () => {
+  const lifetime = 600
+  const settings = { client_id: 'spa', automaticSilentRenew: true, accessTokenExpiringNotificationTimeInSeconds: lifetime - 2 }
+  const tab = await open(settings)
+  const user = await signIn(tab)
+  assert.equal(user.expires_in > lifetime - 30 && user.expires_in <= lifetime, true, `${user.expires_in}`)
+  await tab.evaluate(`void manager.events.addUserLoaded((user) => (window.renewed = show(user)))`)
+  await tab.until('window.renewed !== undefined')
+  const renewed = await tab.evaluate('window.renewed')
+  assert.notEqual(renewed.access_token, user.access_token)
+  assert.notEqual(renewed.refresh_token, user.refresh_token)
+  assert.equal(renewed.profile.sub, user.profile.sub)
+  assert.equal(renewed.profile.email, user.profile.email)
+  assert.equal(went(tab, '/authorize'), 1)
+  assert.deepEqual(tab.errors, [])
+})
+
+test('oidc-client-ts: renews silently in a frame, without a cookie', async () => {
+  const tab = await open({ client_id: 'spa-frame' })
+  const user = await signIn(tab)
+  assert.equal(user.refresh_token, undefined)
+  const renewed = await tab.evaluate('manager.signinSilent().then(show)')
+  assert.notEqual(renewed.access_token, user.access_token)
+  assert.equal(renewed.profile.sub, user.profile.sub)
+  assert.equal(went(tab, '/authorize'), 2)
+  assert.equal(posted(tab, '/token'), 2)
+  assert.deepEqual(tab.errors, [])
+})
+
+test('oidc-client-ts: errors reach the application, too', async () => {
+  const tab = await open({ client_id: 'spa', client_secret: 'x'.repeat(43) })
+  await tab.evaluate('void manager.signinRedirect()')
+  await tab.until('window.failed !== undefined')
+  assert.match(await tab.evaluate('window.failed'), /ErrorResponse/)
+  // The browser itself notes the status, and nothing about CORS.
+  assert.ok(tab.errors.every((error) => /status of 40[01]/.test(error)), tab.errors.join('\n'))
+})

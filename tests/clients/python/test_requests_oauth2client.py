@@ -1,0 +1,104 @@
+"""requests_oauth2client: signed client authentication, pushed requests, proofs of possession, devices; against a demonstration of its own."""
+
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import requests
+from jwskate import Jwk
+from requests_oauth2client import InvalidClient, InvalidGrant, OAuth2Client, PrivateKeyJwt
+
+REDIRECT = "http://127.0.0.1:22000/callback"
+KEYS = {alg: Jwk.generate(alg=alg).with_kid_thumbprint() for alg in ("ES256", "RS256")}
+
+TABLES = """
+[[client]]
+id = "signing"
+name = "Application with keys"
+jwks_file = "{folder}/signing.json"
+redirect_uris = ["http://127.0.0.1/callback"]
+"""
+
+
+class Demonstration(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        keys = {"keys": [key.public_jwk().to_dict() for key in KEYS.values()]}
+        (Path(folder.name) / "signing.json").write_text(json.dumps(keys))
+        tables = Path(folder.name) / "tables.toml"
+        tables.write_text(TABLES.format(folder=folder.name))
+        log = cls.enterClassContext(open(Path(folder.name) / "log", "w+"))
+        daemon = subprocess.Popen(
+            [os.environ["TSIDECAR_BINARY"], "demo", "--port", "0", "--json", "--tables", tables],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+        )
+        cls.addClassCleanup(daemon.stdout.close)
+        cls.addClassCleanup(daemon.wait)
+        cls.addClassCleanup(daemon.terminate)
+        line = daemon.stdout.readline()
+        if not line:
+            log.seek(0)
+            raise RuntimeError(f"tsidecar demo ended:\n{log.read()}")
+        cls.issuer = json.loads(line)["issuer"]
+
+    def client(self, auth, **more):
+        # `testing`: the library takes no issuer with a port otherwise.
+        found = {"issuer": self.issuer, "auth": auth, "redirect_uri": REDIRECT, "testing": True}
+        return OAuth2Client.from_discovery_endpoint(**found, **more)
+
+    def signing(self, client_id="signing", alg="ES256", key=None, **more):
+        """The client that signs. The audience is the issuer: the library's own default is the URL of the endpoint."""
+        auth = PrivateKeyJwt(client_id, key or KEYS[alg], alg=alg, aud=self.issuer)
+        return self.client(auth, **more)
+
+    def visit(self, request):
+        """Goes where the library sends the browser, and gives the callback that it comes back with."""
+        answer = requests.get(request.uri, allow_redirects=False, timeout=10)
+        self.assertIn(answer.status_code, (302, 303), answer.text[:300])
+        return answer.headers["location"]
+
+
+class Keys(Demonstration):
+    def test_private_key_jwt(self):
+        for alg in KEYS:
+            with self.subTest(alg):
+                client = self.signing(alg=alg)
+                asked = client.authorization_request(scope="openid email")
+                token = client.authorization_code(asked.validate_callback(self.visit(asked)))
+                self.assertRegex(token.id_token.subject, r"^userid:\d+$")
+                self.assertEqual(client.userinfo(token)["email"], "alice@demo.test")
+                renewed = client.refresh_token(token)
+                self.assertNotEqual(renewed.refresh_token, token.refresh_token)
+
+    def test_key_of_somebody_else(self):
+        client = self.signing(key=Jwk.generate(alg="ES256").with_kid_thumbprint())
+        asked = client.authorization_request(scope="openid")
+        back = asked.validate_callback(self.visit(asked))
+        with self.assertRaises(InvalidClient):
+            client.authorization_code(back)
+        # The code is still good for whom it was made.
+        self.assertTrue(self.signing().authorization_code(back).access_token)
+
+    def test_audience_that_is_not_the_issuer(self):
+        client = self.client(PrivateKeyJwt("signing", KEYS["ES256"], alg="ES256"))
+        asked = client.authorization_request(scope="openid")
+        with self.assertRaises(InvalidClient):
+            client.authorization_code(asked.validate_callback(self.visit(asked)))
+
+    def test_used_code(self):
+        client = self.signing()
+        asked = client.authorization_request(scope="openid")
+        back = asked.validate_callback(self.visit(asked))
+        token = client.authorization_code(back)
+        for again in (lambda: client.authorization_code(back), lambda: client.refresh_token(token)):
+            with self.assertRaises(InvalidGrant):
+                again()
+
+
+if __name__ == "__main__":
+    unittest.main()
