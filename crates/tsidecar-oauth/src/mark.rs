@@ -13,6 +13,8 @@ pub enum MarkKind {
     Assertion,
     /// A `DPoP` proof: who is the thumbprint of its key.
     Proof,
+    /// A pushed request (RFC 9126): who is the client id.
+    Pushed,
 }
 
 /// The mark of one `jti`.
@@ -28,6 +30,7 @@ impl Mark {
         let kind: &[u8] = match kind {
             MarkKind::Assertion => b"assertion",
             MarkKind::Proof => b"proof",
+            MarkKind::Pushed => b"pushed",
         };
         let mut hash = Sha256::new();
         for part in [kind, who.as_bytes(), jti.as_bytes()] {

@@ -5,6 +5,7 @@
 //! knows where requests are kept, but each client has a bounded number of places for them, so that they cannot pile up.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::authorize::{AuthorizationRequest, DirectError, RedirectReason, RedirectTarget};
@@ -12,14 +13,19 @@ use crate::client::Client;
 use crate::error::ErrorCode;
 use crate::fresh::FreshSecret;
 use crate::id::{ClientId, Thumbprint};
+use crate::mark::{Mark, MarkKind};
 use crate::params::Params;
 use crate::resource::Resources;
-use crate::time::Lifetime;
+use crate::time::{Lifetime, UnixTime};
 use crate::uri::Issuer;
 
 /// How long a pushed request waits for its browser (FAPI 2.0 §5.3.2.2 allows less than ten minutes; RFC 9126 §2.2 recommends
 /// between 5 and 600 seconds).
 pub const LIFETIME: Lifetime = Lifetime::from_secs(60);
+
+/// How long the name of a used request is remembered: a page that was shown for it may be answered after it has expired, but no
+/// page is good for an hour.
+pub const USED_FOR: Lifetime = Lifetime::from_minutes(60);
 
 /// Places for the pushed requests of one client and one lane. A login every eighth of a second leaves half of them free.
 pub const PLACES: u16 = 512;
@@ -44,7 +50,8 @@ pub enum Lane {
 }
 
 /// Names a pushed request: its place, and 240 random bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct PushedId([u8; 32]);
 
 impl PushedId {
@@ -97,6 +104,12 @@ impl PushedId {
         &self.0
     }
 
+    /// What remains of a request of this client when it is used.
+    pub fn mark(&self, client: &ClientId, now: UnixTime) -> Mark {
+        let name = Base64UrlUnpadded::encode_string(&self.0);
+        Mark::new(MarkKind::Pushed, client.as_str(), &name, now.after(USED_FOR))
+    }
+
     /// The key of the place that the name has among those of its client.
     pub fn place(&self, client: &ClientId) -> [u8; 10] {
         let digest = Sha256::digest(client.as_str().as_bytes());
@@ -112,7 +125,7 @@ impl PushedId {
 pub struct PushedRequest {
     /// Who pushed it.
     pub client: ClientId,
-    /// Its parameters, without what the client proved itself with; those of the request object if it was one.
+    /// Its parameters with `client_id`, without what the client proved itself with; those of the request object if it was one.
     pub params: Params,
     /// The key of the proof of possession that came with it (RFC 9449 §10.1).
     pub key: Option<Thumbprint>,
@@ -161,7 +174,8 @@ pub fn validate(
 ) -> Result<PushedRequest, PushError> {
     let target = RedirectTarget::prove(&params, Some(client), issuer)?;
     AuthorizationRequest::validate(&params, client, target, resources)?;
-    Ok(PushedRequest { client: client.id().clone(), params: params.without(&CREDENTIALS), key })
+    let params = params.without(&CREDENTIALS).with("client_id", client.id().as_str());
+    Ok(PushedRequest { client: client.id().clone(), params, key })
 }
 
 #[cfg(test)]
@@ -169,7 +183,6 @@ mod tests {
     use super::*;
     use crate::authorize::tests::resources;
     use crate::client::tests::confidential;
-    use crate::time::UnixTime;
 
     fn ids(byte: u8, lane: Lane) -> Vec<PushedId> {
         PushedId::candidates(FreshSecret::from_bytes([byte; 32]), lane).collect()
@@ -219,6 +232,7 @@ mod tests {
             push(&format!("{GOOD}&client_secret=s&client_assertion=a&client_assertion_type=t")).unwrap();
         assert_eq!(pushed.client, *client.id());
         assert!(!pushed.params.names_any(&CREDENTIALS) && pushed.params.get("nonce") == Some("n"));
+        assert_eq!(pushed.params.get("client_id"), Some("grafana"));
         for (body, code) in [
             ("response_type=code&nonce=n".to_owned(), ErrorCode::InvalidRequest),
             (GOOD.replace("grafana.test", "evil.test"), ErrorCode::InvalidRequest),

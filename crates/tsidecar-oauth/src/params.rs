@@ -100,6 +100,14 @@ impl Params {
         self
     }
 
+    /// Adds a parameter, in place of what stood under its name.
+    #[must_use]
+    pub fn with(self, name: &str, value: &str) -> Self {
+        let mut params = self.without(&[name]);
+        params.0.push((name.to_owned(), value.to_owned()));
+        params
+    }
+
     /// Tells whether any of these names is present, even with an empty value.
     pub fn names_any(&self, names: &[&str]) -> bool {
         self.0.iter().any(|(known, _)| names.contains(&known.as_str()))
@@ -192,6 +200,7 @@ mod tests {
     fn some_can_be_taken_away() {
         let params = Params::parse(b"a=1&client_secret=x&b=2").unwrap().without(&["client_secret", "c"]);
         assert_eq!(params.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
+        assert_eq!(params.with("a", "3").iter().collect::<Vec<_>>(), [("b", "2"), ("a", "3")]);
     }
 
     #[test]

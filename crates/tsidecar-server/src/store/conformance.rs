@@ -368,8 +368,9 @@ fn a_pushed_request_waits_for_its_client(store: &Arc<dyn Store>) {
     bytes[31] ^= 1;
     let guessed = PushedId::from_bytes(bytes);
     assert!(store.pushed(guessed, &app, at(1_000)).unwrap().is_none());
-    for (id, client, now) in [(guessed, &app, 1_001), (id, &other, 1_001), (id, &app, 1_060)] {
-        assert!(!store.finish_pushed(id, client, at(now)).wait().unwrap());
+    // The use of another name, or by another client, takes nothing away.
+    for (id, client) in [(guessed, &app), (id, &other)] {
+        assert!(store.finish_pushed(id, client, at(1_001)).wait().unwrap());
     }
     assert!(read(&app, 1_059).is_some());
 }
@@ -382,8 +383,14 @@ fn a_pushed_request_is_used_once(store: &Arc<dyn Store>) {
         let outcomes = race(store, move |store| store.finish_pushed(id, &client, at(1_010)).wait().unwrap());
         assert_eq!(outcomes.iter().filter(|first| **first).count(), 1);
         assert!(store.pushed(id, &app, at(1_011)).unwrap().is_none());
-        assert!(!store.finish_pushed(id, &app, at(1_059)).wait().unwrap());
+        for now in [1_011, 1_059, 1_061, 4_609] {
+            assert!(!store.finish_pushed(id, &app, at(now)).wait().unwrap(), "{now}");
+        }
     }
+    // The page was answered after the request had expired.
+    let late = push(&**store, "app", 9, Lane::Tailnet, 1_000).unwrap();
+    assert!(store.finish_pushed(late, &app, at(1_300)).wait().unwrap());
+    assert!(!store.finish_pushed(late, &app, at(1_301)).wait().unwrap());
 }
 
 /// What one client has waiting is bounded, and so is what stays behind without any sweep.
@@ -398,12 +405,12 @@ fn pushed_requests_have_their_places(store: &Arc<dyn Store>) {
     assert_eq!(names(Lane::Funnel, 1_000).len(), 16);
     assert!(push(&**store, "other", 1, Lane::Tailnet, 1_000).is_some());
     assert_eq!(push(&**store, "app", 1, Lane::Tailnet, 1_059), None);
-    // A used one keeps its place until it has expired: its name must stay known for so long.
+    // A used one gives its place free.
     assert!(store.finish_pushed(first[0], &ClientId::parse("app").unwrap(), at(1_030)).wait().unwrap());
-    assert_eq!(push(&**store, "app", 1, Lane::Tailnet, 1_059), None);
-    assert_eq!(names(Lane::Tailnet, 1_060).len(), 16);
-    // Two lanes of sixteen and one of another client, however often.
-    assert_eq!(store.forget_expired(1_000, at(10_000)).wait().unwrap(), 33);
+    assert_eq!(push(&**store, "app", 1, Lane::Tailnet, 1_059), Some(first[0]));
+    assert_eq!(names(Lane::Tailnet, 1_119).len(), 16);
+    // Two lanes of sixteen and one of another client, however often; and the mark of the used one.
+    assert_eq!(store.forget_expired(1_000, at(10_000)).wait().unwrap(), 34);
 }
 
 fn a_pushed_request_comes_with_its_marks_and_fits(store: &Arc<dyn Store>) {

@@ -140,8 +140,9 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> Result<Option<PushedRequest>, StoreError>;
 
-    /// Uses a pushed request up. `true` for exactly one caller, before it has expired, and durable when that is answered: only
-    /// then may the code that it asked for be given out (RFC 9126 §7.3).
+    /// Uses a pushed request up that the caller has read, now or for a page that its person has answered since. `true` for
+    /// exactly one caller, and durable when that is answered: only then may the code that it asked for be given out (RFC 9126
+    /// §7.3). Remembered for [`USED_FOR`](tsidecar_oauth::par::USED_FOR), longer than any page lives.
     fn finish_pushed(&self, id: PushedId, client: &ClientId, now: UnixTime) -> Pending<bool>;
 
     /// Revokes a grant; `true` when it was live until now. An unknown grant is `false`.

@@ -1,7 +1,7 @@
 //! Pushed authorization requests: which place a new one takes, and what is left of one that was used.
 //!
 //! Each client has a bounded number of places, so nothing here grows, whether anybody sweeps or not: a place whose time is over
-//! is taken again. A used request leaves its name behind until it would have expired anyway.
+//! is taken again, and one whose request was used is free at once. What stays of that is a mark, for the pages that still show it.
 
 use serde::{Deserialize, Serialize};
 use tsidecar_oauth::fresh::FreshSecret;
@@ -12,27 +12,21 @@ use tsidecar_oauth::time::UnixTime;
 
 use super::StoreError;
 use super::ledger::{self, ChangeError, Ledger, Records, Table};
-use super::record::DecodeError;
+use super::record::{self, DecodeError};
 
 /// What stands in a place.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 struct PushedV1 {
     id: [u8; 32],
     client: ClientId,
     key: Option<Thumbprint>,
-    /// `None` once a code was issued for it.
-    params: Option<Vec<(String, String)>>,
+    params: Vec<(String, String)>,
 }
 
 impl PushedV1 {
     fn new(request: &PushedRequest, id: PushedId) -> Self {
         let pairs = request.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self {
-            id: *id.as_bytes(),
-            client: request.client.clone(),
-            key: request.key,
-            params: Some(pairs.collect()),
-        }
+        Self { id: *id.as_bytes(), client: request.client.clone(), key: request.key, params: pairs.collect() }
     }
 
     fn is(&self, id: PushedId, client: &ClientId) -> bool {
@@ -71,25 +65,33 @@ pub(super) fn read(
     if until.is_past(now) || !stored.is(id, client) {
         return Ok(None);
     }
-    let Some(pairs) = stored.params else { return Ok(None) };
     let damaged = |_| ledger::corrupt(Table::Pushed, DecodeError::Content);
-    let params = Params::from_pairs(pairs).map_err(damaged)?;
+    let params = Params::from_pairs(stored.params).map_err(damaged)?;
     Ok(Some(PushedRequest { client: stored.client, params, key: stored.key }))
 }
 
-/// Uses a request up: `true` for whoever is the first, before it has expired.
+/// Uses a request up: `true` for whoever is the first. Its place is free from now on.
 pub(super) fn finish(
     ledger: &mut Ledger,
     id: PushedId,
     client: &ClientId,
     now: UnixTime,
 ) -> Result<bool, ChangeError> {
+    match ledger.mark(&[id.mark(client, now)], now) {
+        Err(ChangeError::Refused(StoreError::Seen)) => return Ok(false),
+        marked => marked?,
+    }
     let place = id.place(client);
     let stored: Option<(UnixTime, PushedV1)> = ledger.kept(Table::Pushed, &place)?;
-    let Some((until, stored)) = stored else { return Ok(false) };
-    if until.is_past(now) || !stored.is(id, client) || stored.params.is_none() {
-        return Ok(false);
+    if stored.is_some_and(|(_, stored)| stored.is(id, client)) {
+        ledger.drop_kept(Table::Pushed, &place)?;
     }
-    ledger.keep(Table::Pushed, &place, until, &PushedV1 { params: None, ..stored })?;
     Ok(true)
+}
+
+/// Tells whether a record that can be read says the same once it is written again.
+pub(super) fn survives(bytes: &[u8]) -> bool {
+    let Ok((until, pushed)) = record::decode_kept::<PushedV1>(bytes) else { return true };
+    let again = record::encode_kept(until, &pushed);
+    again.is_ok_and(|again| record::decode_kept(&again).is_ok_and(|again| again == (until, pushed)))
 }

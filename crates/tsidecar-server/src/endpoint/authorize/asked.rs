@@ -19,6 +19,9 @@ use crate::snapshot::Snapshot;
 use crate::store::StoreError;
 
 /// A request whose client is known and whose target is proven.
+///
+/// A page that asks the person carries `params`, `pushed` and `key` in its sealed form, so that the answer may come after a pushed
+/// request has expired; [`finish`](Self::finish) still lets one of all its pages go on.
 pub(super) struct Asked<'a> {
     /// The client.
     pub(super) client: &'a Arc<Client>,
