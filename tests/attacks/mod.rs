@@ -14,7 +14,7 @@
 //! | A8 | redirect URI tricks | here |
 //! | A9 | every parameter twice | here |
 //! | A10 | unknown client, bad redirect | `it/authorize.rs` `pages_for_people_where_a_redirect_would_be_unsafe` |
-//! | A11 | XSS in reflected strings | here |
+//! | A11 | XSS in reflected strings | here; in forms of `form_post`: `it/form_post.rs` `a_state_cannot_break_out` |
 //! | A12 | forged headers, other local users | `it/trust.rs`, and through the real serve `tests/tailnet` |
 //! | A13 | Funnel | `it/trust.rs` `funnel_reaches_public_endpoints_only` |
 //! | A14 | addresses and users mixed up | `it/trust.rs` `nothing_is_remembered_of_an_address`, `it/flow_code.rs` |

@@ -21,8 +21,9 @@ pub(crate) fn fields(page: &Reply) -> Vec<(String, String)> {
     fields.collect()
 }
 
+/// A field of the form of a page.
 #[track_caller]
-fn field(page: &Reply, name: &str) -> String {
+pub(crate) fn field(page: &Reply, name: &str) -> String {
     let mut values = fields(page).into_iter().filter(|(known, _)| known == name).map(|(_, value)| value);
     let value = values.next().unwrap_or_else(|| panic!("no {name}: {}", page.show()));
     assert_eq!(values.next(), None, "{name} twice: {}", page.show());

@@ -41,8 +41,25 @@ fn drive(daemon: &Daemon) -> Vec<String> {
             }
         }
     }
+    secrets.extend(carried(daemon, &changes));
     refusals(daemon, &changes);
     secrets
+}
+
+/// Requests that are pushed, answers that come in forms.
+fn carried(daemon: &Daemon, changes: &crate::support::Pairs) -> Vec<String> {
+    let app = App::confidential(daemon);
+    let changes = [changes, &[("response_mode", "form_post")]].concat();
+    let uri = app.push(&changes);
+    let page = app.visit(&uri, &[]);
+    // Again, and pushed by somebody who does not know the secret, and what cannot be pushed.
+    app.visit(&uri, &[]);
+    let wrong = App { secret: Some("wrong-secret-nobody-may-log"), ..app };
+    daemon.send(&ALICE, wrong.pushing(&changes));
+    daemon.send(&ALICE, app.pushing(&[&changes[..], &[("resource", "x")]].concat()));
+    daemon.send(&ALICE, app.pushing(&[&changes[..], &[("request", STATE)]].concat()));
+    app.authorize(&ALICE, &[&changes[..], &[("request", NONCE)]].concat());
+    vec![uri, crate::form_post::field(&page, "code")]
 }
 
 fn refusals(daemon: &Daemon, changes: &crate::support::Pairs) {
