@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 from jwskate import Jwk
-from requests_oauth2client import InvalidClient, InvalidGrant, OAuth2Client, PrivateKeyJwt
+from requests_oauth2client import AuthorizationResponseError, EndpointError, InvalidClient, InvalidGrant, OAuth2Client, PrivateKeyJwt
 
 REDIRECT = "http://127.0.0.1:22000/callback"
 KEYS = {alg: Jwk.generate(alg=alg).with_kid_thumbprint() for alg in ("ES256", "RS256")}
@@ -19,6 +19,12 @@ TABLES = """
 id = "signing"
 name = "Application with keys"
 jwks_file = "{folder}/signing.json"
+redirect_uris = ["http://127.0.0.1/callback"]
+[[client]]
+id = "pushing"
+name = "Application that pushes its requests"
+jwks_file = "{folder}/signing.json"
+require_pushed_authorization_requests = true
 redirect_uris = ["http://127.0.0.1/callback"]
 """
 
@@ -98,6 +104,38 @@ class Keys(Demonstration):
         for again in (lambda: client.authorization_code(back), lambda: client.refresh_token(token)):
             with self.assertRaises(InvalidGrant):
                 again()
+
+
+class Pushed(Demonstration):
+    def test_request_that_nobody_else_sees(self):
+        client = self.signing("pushing")
+        asked = client.authorization_request(scope="openid email")
+        pushed = client.pushed_authorization_request(asked)
+        self.assertNotIn("scope", pushed.uri)
+        token = client.authorization_code(asked.validate_callback(self.visit(pushed)))
+        self.assertEqual(client.userinfo(token)["sub"], token.id_token.subject)
+
+        # One request, one code.
+        again = requests.get(pushed.uri, allow_redirects=False, timeout=10)
+        self.assertEqual(again.status_code, 400)
+        self.assertIn("no longer good", again.text)
+
+    def test_request_that_was_not_pushed(self):
+        asked = self.signing("pushing").authorization_request(scope="openid")
+        with self.assertRaises(AuthorizationResponseError) as refused:
+            asked.validate_callback(self.visit(asked))
+        self.assertEqual(refused.exception.error, "invalid_request")
+
+    def test_push_with_the_key_of_somebody_else(self):
+        client = self.signing("pushing", key=Jwk.generate(alg="ES256").with_kid_thumbprint())
+        with self.assertRaises(InvalidClient):
+            client.pushed_authorization_request(client.authorization_request(scope="openid"))
+
+    def test_push_of_another_redirect_uri(self):
+        client = self.signing("pushing")
+        with self.assertRaises(EndpointError) as refused:
+            client.pushed_authorization_request(client.authorization_request(redirect_uri="https://elsewhere.test/callback"))
+        self.assertEqual(refused.exception.error, "invalid_request")
 
 
 if __name__ == "__main__":
