@@ -316,6 +316,9 @@ pub enum ClientError {
     /// A `jwks_uri` that cannot be fetched.
     #[error("jwks_uri {0}")]
     KeysUri(UriError),
+    /// Requests that must be signed, and no key to verify them with.
+    #[error("require_signed_request_object needs keys of the client (jwks, jwks_uri)")]
+    NoRequestKeys,
     /// No algorithm at all for assertions.
     #[error("assertion_algs must name at least one of RS256, PS256, ES256 and EdDSA")]
     AssertionAlgs,
@@ -531,6 +534,9 @@ fn check_credentials(spec: &ClientSpec) -> Result<(), ClientError> {
     if spec.public && !matches!(spec.pkce, PkceRule::Required | PkceRule::OrNonce) {
         return Err(ClientError::PublicPkce);
     }
+    if spec.signed.require_request_object && spec.keys == ClientKeys::None {
+        return Err(ClientError::NoRequestKeys);
+    }
     let fits = spec.strict_auth_method.is_none_or(|method| match method {
         AuthMethod::None => spec.public,
         AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => !spec.secrets.is_empty(),
@@ -615,6 +621,7 @@ pub(crate) mod tests {
             error(|s| s.redirect_uris = vec!["javascript:x".into()]),
             Some(ClientError::RedirectUri { reason: UriError::Scheme, .. })
         ));
+        assert_eq!(error(|s| s.signed.require_request_object = true), Some(ClientError::NoRequestKeys));
         assert_eq!(error(|s| s.signed.assertion_algs.clear()), Some(ClientError::AssertionAlgs));
         let keys = |keys| error(|s| s.keys = keys);
         let no_keys = ClientKeys::Inline(r#"{"keys":[]}"#.into());

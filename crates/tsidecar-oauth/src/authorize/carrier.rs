@@ -71,9 +71,11 @@ impl Carrier {
 mod tests {
     use super::*;
     use crate::client::tests::public;
-    use crate::client::{ClientSpec, SignedRequests};
+    use crate::client::{ClientKeys, ClientSpec, SignedRequests};
     use crate::error::ErrorCode;
     use crate::fresh::FreshSecret;
+    use crate::jose::VerifyAlgorithm;
+    use crate::jose::tests::jwks;
     use crate::par::Lane;
     use crate::request_object::RequestObjectError;
     use crate::time::UnixTime;
@@ -121,7 +123,8 @@ mod tests {
         let client = |spec| Client::new(spec, UnixTime::default()).unwrap();
         let free = client(public());
         let signs = SignedRequests { require_request_object: true, ..SignedRequests::default() };
-        let signs = client(ClientSpec { signed: signs, ..public() });
+        let keys = ClientKeys::Inline(jwks(&[("a", VerifyAlgorithm::Es256)]));
+        let signs = client(ClientSpec { signed: signs, keys, ..public() });
         let pushes = client(ClientSpec { require_par: true, ..public() });
         let (plain, object) = (Carrier::Plain, of(&format!("request={OBJECT}")).unwrap());
         let uri = Carrier::Pushed(pushed());

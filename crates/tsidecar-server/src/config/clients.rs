@@ -248,6 +248,7 @@ const fn key_of(error: &ClientError) -> &'static str {
         ClientError::PublicPkce => "pkce",
         ClientError::Keys(_) => "jwks_file",
         ClientError::KeysUri(_) => "jwks_uri",
+        ClientError::NoRequestKeys => "require_signed_request_object",
         ClientError::AssertionAlgs => "assertion_algs",
         ClientError::Life { name, .. } => name,
     }
@@ -271,6 +272,9 @@ fn in_keys(error: &ClientError) -> String {
         }
         ClientError::Keys(reason) => reason.to_string(),
         ClientError::KeysUri(reason) => reason.to_string(),
+        ClientError::NoRequestKeys => {
+            "needs keys of the client to verify requests with: jwks_file or jwks_uri".to_owned()
+        }
         ClientError::AssertionAlgs => {
             "is empty; allowed: \"RS256\", \"PS256\", \"ES256\", \"EdDSA\"".to_owned()
         }

@@ -92,6 +92,41 @@ pub(super) fn finish(
 /// Tells whether a record that can be read says the same once it is written again.
 pub(super) fn survives(bytes: &[u8]) -> bool {
     let Ok((until, pushed)) = record::decode_kept::<PushedV1>(bytes) else { return true };
-    let again = record::encode_kept(until, &pushed);
-    again.is_ok_and(|again| record::decode_kept(&again).is_ok_and(|again| again == (until, pushed)))
+    // Too large to have been written.
+    let Ok(again) = record::encode_kept(until, &pushed) else { return true };
+    record::decode_kept(&again).is_ok_and(|again| again == (until, pushed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::at;
+    use crate::store::{MemoryStore, Store};
+
+    #[test]
+    fn an_unreadable_request_is_never_unknown() {
+        let client = ClientId::parse("app").unwrap();
+        let id = PushedId::from_bytes([1; 32]);
+        let store = MemoryStore::new();
+        store.shared().insert(Table::Pushed, &id.place(&client), vec![1, 0, 0]).unwrap();
+        let is_corrupt =
+            |error: &StoreError| matches!(error, StoreError::Corrupt { what: "pushed request", .. });
+        assert!(store.pushed(id, &client, at(1_000)).is_err_and(|error| is_corrupt(&error)));
+        assert!(store.finish_pushed(id, &client, at(1_000)).wait().is_err_and(|error| is_corrupt(&error)));
+    }
+
+    #[test]
+    fn what_can_be_read_is_written_the_same() {
+        let pushed = PushedV1 {
+            id: [7; 32],
+            client: ClientId::parse("app").unwrap(),
+            key: Some(Thumbprint::from_bytes([8; 32])),
+            params: vec![("state".into(), "\u{e4}".into()), ("resource".into(), String::new())],
+        };
+        let bytes = record::encode_kept(at(5), &pushed).unwrap();
+        assert!(survives(&bytes));
+        for length in 0..bytes.len() {
+            assert!(record::decode_kept::<PushedV1>(bytes.get(..length).unwrap()).is_err(), "{length}");
+        }
+    }
 }
