@@ -20,6 +20,7 @@
 //! | A14 | addresses and users mixed up | `it/trust.rs` `nothing_is_remembered_of_an_address`, `it/flow_code.rs` |
 //! | A17 | client assertions: audience, life, replay, algorithms, foreign keys | `it/private_key_jwt.rs`; keys and JWS: `tsidecar-oauth` `jose/` |
 //! | A21 | claims of rules over the protocol's | `it/policy.rs` `reserved_claims_are_left_out_and_reported` |
+//! | A26 | user code guessed, device code twice, polls, a client that may not, a stranger's link | here; one by one: `it/device.rs` |
 //! | A27 | parser bombs | `it/limits.rs` |
 //! | A28 | logs | `it/log_leak.rs` |
 //! | A30 | damaged keys, clock that jumps | here; disk: `tests/durability` |
@@ -36,6 +37,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, sync::Barrier, thread};
 
+use crate::device;
 use crate::support::{
     ALICE, App, BOB, Daemon, Reply, Request, Setup, VERIFIER,
     browser::RESOURCE,
@@ -98,6 +100,23 @@ fn a02_code_used_twice_at_once() {
     for _ in 0..5 {
         let code = app.code(&ALICE, &[]);
         let replies = at_once(&daemon, &app.redemption(&code, &[]), 8);
+        let winners: Vec<_> = replies.iter().filter(|reply| reply.status == 200).collect();
+        assert_eq!(winners.len(), 1);
+        let token = winners[0].member("refresh_token");
+        assert_eq!(app.refresh(&ALICE, &token, &[]).error(), "invalid_grant");
+    }
+}
+
+/// One by one in `it/device.rs`: guesses, a second redemption, polls, a client that may not, a stranger's link.
+#[test]
+fn a26_device_code_redeemed_at_once() {
+    let daemon = device::setup().start();
+    let app = device::tv(&daemon);
+    for _ in 0..3 {
+        let begun = device::begin_tv(&daemon, &ALICE);
+        assert_eq!(device::press(&daemon, &ALICE, &begun.user_code, "allow").status, 200);
+        let poll = [("grant_type", device::GRANT), ("device_code", begun.device_code.as_str())];
+        let replies = at_once(&daemon, &app.token_request(&poll, &[]), 8);
         let winners: Vec<_> = replies.iter().filter(|reply| reply.status == 200).collect();
         assert_eq!(winners.len(), 1);
         let token = winners[0].member("refresh_token");

@@ -28,6 +28,7 @@ fn both_documents_say_the_same() {
       "token_endpoint": "https://idp.tail.test/token",
       "pushed_authorization_request_endpoint": "https://idp.tail.test/par",
       "userinfo_endpoint": "https://idp.tail.test/userinfo",
+      "device_authorization_endpoint": "https://idp.tail.test/device_authorization",
       "jwks_uri": "https://idp.tail.test/.well-known/jwks.json",
       "scopes_supported": [
         "openid",
@@ -44,7 +45,8 @@ fn both_documents_say_the_same() {
       ],
       "grant_types_supported": [
         "authorization_code",
-        "refresh_token"
+        "refresh_token",
+        "urn:ietf:params:oauth:grant-type:device_code"
       ],
       "subject_types_supported": [
         "public"

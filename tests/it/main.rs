@@ -11,6 +11,7 @@ mod support;
 
 mod authorize;
 mod cors;
+mod device;
 mod discovery;
 mod flow_code;
 mod flow_refresh;

@@ -30,7 +30,7 @@ pub enum GrantType {
 
 impl GrantType {
     /// Every grant type that we serve, in the order of the metadata.
-    pub const ALL: [Self; 2] = [Self::AuthorizationCode, Self::RefreshToken];
+    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::RefreshToken, Self::DeviceCode];
 
     /// What a client may use whose description does not say.
     pub const DEFAULT: [Self; 2] = [Self::AuthorizationCode, Self::RefreshToken];

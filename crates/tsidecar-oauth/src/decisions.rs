@@ -4,6 +4,11 @@
 //! Nothing is written at authorization: it costs microseconds, a flood of authorization requests fills nothing, and any
 //! replica can redeem. The price is a mark per redeemed code, which is the grant itself.
 //!
+//! # A device authorization is stored, its redemption is not
+//! It must outlive a restart and be found by what a person types. Its record says what the person said; that it was redeemed says
+//! the grant, whose id the approval fixes, as with a code: one verb writes one key, and a second redemption revokes. The device
+//! code carries the user code, so one key serves both ways of asking, and no index is needed.
+//!
 //! # The mutable fields of a grant are judged by the committer
 //! An endpoint that reads a generation and decides on it decides on the past: two parallel refreshes would both rotate.
 //! See [`settle`](crate::settle).

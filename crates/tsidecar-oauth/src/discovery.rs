@@ -1,4 +1,4 @@
-//! Metadata (OpenID Connect Discovery §3, RFC 8414 §2): exactly what the code does, from the code's own tables.
+//! Metadata (OpenID Connect Discovery §3, RFC 8414 §2, RFC 8628 §4): exactly what the code does, from the code's own tables.
 //!
 //! Layer 2. One document with the union of members serves both well-known paths. Absent members are left out: never
 //! `null`, never an empty list.
@@ -19,6 +19,10 @@ pub const TOKEN: &str = "/token";
 pub const PAR: &str = "/par";
 /// Path of the UserInfo endpoint.
 pub const USERINFO: &str = "/userinfo";
+/// Path of the device authorization endpoint.
+pub const DEVICE_AUTHORIZATION: &str = "/device_authorization";
+/// Path of the page on which people answer device authorizations (RFC 8628 §3.3).
+pub const DEVICE: &str = "/device";
 /// Path of the JWK set.
 pub const JWKS: &str = "/.well-known/jwks.json";
 /// Path of OpenID Connect's metadata.
@@ -34,6 +38,7 @@ pub struct ProviderMetadata<'a> {
     token_endpoint: String,
     pushed_authorization_request_endpoint: String,
     userinfo_endpoint: String,
+    device_authorization_endpoint: String,
     jwks_uri: String,
     scopes_supported: [&'static str; SCOPES.len()],
     response_types_supported: [&'static str; RESPONSE_TYPES.len()],
@@ -64,6 +69,7 @@ impl<'a> ProviderMetadata<'a> {
             token_endpoint: issuer.endpoint(TOKEN),
             pushed_authorization_request_endpoint: issuer.endpoint(PAR),
             userinfo_endpoint: issuer.endpoint(USERINFO),
+            device_authorization_endpoint: issuer.endpoint(DEVICE_AUTHORIZATION),
             jwks_uri: issuer.endpoint(JWKS),
             scopes_supported: SCOPES,
             response_types_supported: RESPONSE_TYPES,
@@ -114,11 +120,13 @@ mod tests {
                 "token_endpoint": "https://idp.tail.test/token",
                 "pushed_authorization_request_endpoint": "https://idp.tail.test/par",
                 "userinfo_endpoint": "https://idp.tail.test/userinfo",
+                "device_authorization_endpoint": "https://idp.tail.test/device_authorization",
                 "jwks_uri": "https://idp.tail.test/.well-known/jwks.json",
                 "scopes_supported": ["openid", "profile", "email", "groups"],
                 "response_types_supported": ["code"],
                 "response_modes_supported": ["query", "form_post"],
-                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "grant_types_supported": ["authorization_code", "refresh_token",
+                    "urn:ietf:params:oauth:grant-type:device_code"],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256", "ES256"],
                 "userinfo_signing_alg_values_supported": ["RS256", "ES256"],

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// A registered error code (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 8707 §2, RFC 9101 §7, RFC 9449 §5, OpenID Connect Core §3.1.2.6).
+/// A registered error code (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 8628 §3.5, RFC 8707 §2, RFC 9101 §7, RFC 9449 §5, OpenID Connect Core §3.1.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// A parameter is missing, repeated, malformed or contradicts another.
@@ -45,6 +45,12 @@ pub enum ErrorCode {
     InvalidRequestUri,
     /// The access token does not carry the scope.
     InsufficientScope,
+    /// Nobody has answered the device authorization yet (RFC 8628 §3.5).
+    AuthorizationPending,
+    /// As before, and the device asks too often (RFC 8628 §3.5).
+    SlowDown,
+    /// Nobody answered the device authorization in time (RFC 8628 §3.5).
+    ExpiredToken,
     /// Try again later.
     TemporarilyUnavailable,
     /// Our own fault.
@@ -74,6 +80,9 @@ impl ErrorCode {
             Self::InvalidRequestObject => "invalid_request_object",
             Self::InvalidRequestUri => "invalid_request_uri",
             Self::InsufficientScope => "insufficient_scope",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }

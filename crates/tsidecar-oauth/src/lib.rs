@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`] |
 //! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`] |
-//! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`token`], [`userinfo`], [`discovery`] |
+//! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
 //! Why things are as they are stands in [`decisions`].
@@ -29,6 +29,7 @@ pub mod claims;
 pub mod client;
 pub mod client_auth;
 pub mod decisions;
+pub mod device;
 pub mod discovery;
 pub mod dpop;
 pub mod error;

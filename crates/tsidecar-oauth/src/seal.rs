@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::acr::Acr;
+use crate::device::AnswerForm;
 use crate::fresh::{FreshNonce, FreshSecret};
 use crate::grant::Generation;
 use crate::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
@@ -50,6 +51,7 @@ enum Purpose {
     Code,
     Access,
     Refresh,
+    Device,
 }
 
 impl Purpose {
@@ -58,6 +60,7 @@ impl Purpose {
             Self::Code => "code",
             Self::Access => "access",
             Self::Refresh => "refresh",
+            Self::Device => "device form",
         }
     }
 }
@@ -217,6 +220,7 @@ pub struct SealingKey {
     id: SealingKeyId,
     code: Subkey,
     access: Subkey,
+    device: Subkey,
     refresh: Hmac<Sha256>,
     refresh_context: Vec<u8>,
 }
@@ -253,6 +257,7 @@ impl SealingKey {
             id,
             code: cipher(Purpose::Code, epoch),
             access: cipher(Purpose::Access, CodeEpoch(0)),
+            device: cipher(Purpose::Device, CodeEpoch(0)),
             refresh: <Hmac<Sha256> as KeyInit>::new(
                 (&*subkey::<64>(&extract, Purpose::Refresh, CodeEpoch(0))).into(),
             ),
@@ -269,6 +274,7 @@ impl SealingKey {
         match purpose {
             Purpose::Code => Ok(&self.code),
             Purpose::Access => Ok(&self.access),
+            Purpose::Device => Ok(&self.device),
             Purpose::Refresh => Err(SealError::Form),
         }
     }
@@ -355,6 +361,22 @@ impl SealingKeys {
     /// [`SealError`] when it is no access token of ours.
     pub fn open_access(&self, token: &TokenText) -> Result<SealedAccess, SealError> {
         self.open(Purpose::Access, token.expose().strip_prefix(ACCESS_PREFIX).ok_or(SealError::Form)?)
+    }
+
+    /// Seals the form by which a person answers a device authorization.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    pub fn seal_answer(&self, form: &AnswerForm, nonce: FreshNonce) -> Result<TokenText, SealError> {
+        self.seal(Purpose::Device, form, nonce, "").map(TokenText::new)
+    }
+
+    /// Opens such a form. Whether it has expired, and whose it is, is for the caller to judge ([`AnswerForm::answers`]).
+    ///
+    /// # Errors
+    /// [`SealError`] when it is no form of ours.
+    pub fn open_answer(&self, text: &str) -> Result<AnswerForm, SealError> {
+        self.open(Purpose::Device, text)
     }
 
     /// Writes a refresh token, `tsrt_…`: derived, so the same generation gives the same token again.

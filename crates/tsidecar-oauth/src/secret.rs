@@ -44,6 +44,11 @@ secret_text! {
 }
 
 secret_text! {
+    /// A device code as it travels (RFC 8628 §3.2).
+    DeviceCode
+}
+
+secret_text! {
     /// An access token, refresh token or ID token as it travels.
     TokenText
 }

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::device_limits::DeviceLimits;
 use crate::limiter::Limiter;
 use crate::outbound::{ClientKeys, Outbound};
 use crate::snapshot::Snapshot;
@@ -24,6 +25,8 @@ pub struct App {
     pub tailnet: Arc<Tailnet>,
     /// Rate limits per node.
     pub limiter: Limiter,
+    /// Bounds of device authorizations.
+    pub devices: DeviceLimits,
     /// The way out: HTTPS to clients' hosts.
     pub outbound: Arc<Outbound>,
     /// The keys that clients publish.

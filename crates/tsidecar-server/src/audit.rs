@@ -5,6 +5,7 @@
 use tsidecar_oauth::authorize::RedirectReason;
 use tsidecar_oauth::client::Client;
 use tsidecar_oauth::client_auth::ClientAuthError;
+use tsidecar_oauth::device::{DeviceAnswer, DeviceRequest, FormError, Relation, Requester};
 use tsidecar_oauth::grant::Grant;
 use tsidecar_oauth::id::{ClientId, GrantId, Subject};
 use tsidecar_oauth::identity::Identity;
@@ -195,4 +196,128 @@ pub fn token_issued(client: &Client, grant: &Grant, scope: &Scope) {
 /// A bearer token was refused.
 pub fn bearer_refused(caller: &Caller, error: BearerError) {
     tracing::info!(target: TARGET, event = "bearer_refused", peer.addr = %caller.origin(), error.reason = %error, "an access token was refused");
+}
+
+/// A device began an authorization that waits for a person.
+pub fn device_begun(caller: &Caller, client: &Client, requester: Option<&Requester>) {
+    tracing::info!(
+        target: TARGET,
+        event = "device_begun",
+        client.id = %client.id(),
+        peer.addr = %caller.origin(),
+        listener = %caller.listener(),
+        device = requester.map(|requester| tracing::field::display(&requester.device)),
+        "a device asks to be signed in"
+    );
+}
+
+/// A device authorization was not begun.
+pub fn device_not_begun(caller: &Caller, client: &Client, reason: impl std::fmt::Display) {
+    tracing::info!(
+        target: TARGET,
+        event = "device_not_begun",
+        client.id = %client.id(),
+        peer.addr = %caller.origin(),
+        listener = %caller.listener(),
+        error.reason = %reason,
+        "a device authorization was refused"
+    );
+}
+
+/// Somebody outside of the tailnet tried to begin a device authorization.
+pub fn device_outside(caller: &Caller) {
+    tracing::info!(target: TARGET, event = "device_not_begun", peer.addr = %caller.origin(), listener = %caller.listener(), error.reason = "outside", "a device authorization was refused");
+}
+
+/// A person answered a device authorization.
+pub fn device_answered(
+    caller: &Caller,
+    client: &Client,
+    identity: &Identity,
+    request: &DeviceRequest,
+    answer: &DeviceAnswer,
+) {
+    let (event, grant) = match answer {
+        DeviceAnswer::Approved(approval) => ("device_approved", Some(approval.grant)),
+        DeviceAnswer::Denied => ("device_denied", None),
+    };
+    let requester = request.requester.as_ref();
+    tracing::info!(
+        target: TARGET,
+        event,
+        client.id = %client.id(),
+        subject = %identity.subject,
+        device = %identity.device.id,
+        peer.addr = %caller.origin(),
+        listener = %caller.listener(),
+        requester.device = requester.map(|requester| tracing::field::display(&requester.device)),
+        alien = Relation::of(requester, identity).is_alien(),
+        grant.id = grant.map(tracing::field::display),
+        scope = %request.scope,
+        "a person answered a device authorization"
+    );
+}
+
+/// A person may not answer a device authorization with yes.
+pub fn device_not_admitted(caller: &Caller, client: &Client, identity: &Identity, reason: &str) {
+    tracing::warn!(
+        target: TARGET,
+        event = "device_not_admitted",
+        client.id = %client.id(),
+        subject = %identity.subject,
+        device = %identity.device.id,
+        peer.addr = %caller.origin(),
+        error.reason = reason,
+        "a person was not admitted"
+    );
+}
+
+/// A code was entered that is not waiting. The code itself is nobody's business.
+pub fn device_code_wrong(caller: &Caller, identity: &Identity) {
+    tracing::info!(
+        target: TARGET,
+        event = "device_code_wrong",
+        subject = %identity.subject,
+        device = %identity.device.id,
+        peer.addr = %caller.origin(),
+        "a code was entered that is not waiting"
+    );
+}
+
+/// A device entered too many wrong codes.
+pub fn device_codes_guessed(caller: &Caller, identity: &Identity) {
+    tracing::warn!(
+        target: TARGET,
+        event = "device_codes_guessed",
+        alert = true,
+        subject = %identity.subject,
+        device = %identity.device.id,
+        peer.addr = %caller.origin(),
+        "a device entered too many wrong codes"
+    );
+}
+
+/// A form came that no page of ours has sent.
+pub fn form_forged(caller: &Caller, identity: &Identity) {
+    tracing::warn!(
+        target: TARGET,
+        event = "form_forged",
+        subject = %identity.subject,
+        device = %identity.device.id,
+        peer.addr = %caller.origin(),
+        "a form was sent by something other than a page of ours"
+    );
+}
+
+/// A form of ours does not count.
+pub fn form_refused(caller: &Caller, identity: &Identity, error: FormError) {
+    tracing::info!(
+        target: TARGET,
+        event = "form_refused",
+        subject = %identity.subject,
+        device = %identity.device.id,
+        peer.addr = %caller.origin(),
+        error.reason = %error,
+        "a form was refused"
+    );
 }

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod demo;
+pub mod device_limits;
 pub mod endpoint;
 pub mod entropy;
 pub mod failure;

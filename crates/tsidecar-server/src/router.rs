@@ -14,7 +14,7 @@ use crate::snapshot::Snapshot;
 use crate::tailnet::{Unidentified, Unready};
 use crate::web::error;
 use crate::web::inbound::Inbound;
-use crate::web::page::Notice;
+use crate::web::page::{Notice, unavailable as unavailable_page};
 use crate::web::response::{Answer, document, preflight, with_cors};
 use crate::{audit, endpoint};
 
@@ -28,6 +28,8 @@ enum Route {
     Token,
     Par,
     UserInfo,
+    DeviceAuthorization,
+    Device,
 }
 
 impl Route {
@@ -40,6 +42,8 @@ impl Route {
             discovery::TOKEN => Some(Self::Token),
             discovery::PAR => Some(Self::Par),
             discovery::USERINFO => Some(Self::UserInfo),
+            discovery::DEVICE_AUTHORIZATION => Some(Self::DeviceAuthorization),
+            discovery::DEVICE => Some(Self::Device),
             _ => None,
         }
     }
@@ -48,7 +52,8 @@ impl Route {
     const fn methods(self) -> &'static str {
         match self {
             Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => "GET, HEAD, OPTIONS",
-            Self::Authorize => "GET, POST",
+            Self::Authorize | Self::Device => "GET, POST",
+            Self::DeviceAuthorization => "POST",
             Self::Token | Self::Par => "POST, OPTIONS",
             Self::UserInfo => "GET, POST, OPTIONS",
         }
@@ -56,7 +61,12 @@ impl Route {
 
     /// Pages are for people and never open to scripts of other origins; everything else is a machine endpoint.
     const fn is_page(self) -> bool {
-        matches!(self, Self::Authorize)
+        matches!(self, Self::Authorize | Self::Device)
+    }
+
+    /// Endpoints that scripts of other origins may use (design section 14). What a device begins, no web page does.
+    const fn is_for_scripts(self) -> bool {
+        !self.is_page() && !matches!(self, Self::DeviceAuthorization)
     }
 
     fn allows(self, method: &Method) -> bool {
@@ -70,7 +80,14 @@ impl Route {
             Self::OpenIdConfiguration => &snapshot.metadata.openid_configuration,
             Self::AuthorizationServer => &snapshot.metadata.oauth_authorization_server,
             Self::Jwks => &snapshot.metadata.jwks,
-            Self::Authorize | Self::Token | Self::Par | Self::UserInfo => return None,
+            Self::Authorize
+            | Self::Token
+            | Self::Par
+            | Self::UserInfo
+            | Self::DeviceAuthorization
+            | Self::Device => {
+                return None;
+            }
         };
         Some(document(bytes.clone()))
     }
@@ -79,7 +96,7 @@ impl Route {
 /// Answers one request of a listener that faces people and applications.
 pub async fn route(app: &Arc<App>, context: &ListenerContext, request: Request<Inbound>) -> Answer {
     let Some(route) = Route::of(request.uri().path()) else { return nothing_here(&request) };
-    if request.method() == Method::OPTIONS && !route.is_page() {
+    if request.method() == Method::OPTIONS && route.is_for_scripts() {
         return preflight(route.methods());
     }
     let answer = match route.allows(request.method()) {
@@ -87,7 +104,7 @@ pub async fn route(app: &Arc<App>, context: &ListenerContext, request: Request<I
         false if route.is_page() => wrong_method(route.methods()),
         false => error::method_not_allowed(route.methods()),
     };
-    if route.is_page() { answer } else { with_cors(answer) }
+    if route.is_for_scripts() { with_cors(answer) } else { answer }
 }
 
 async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request: Request<Inbound>) -> Answer {
@@ -122,6 +139,10 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
         Route::Token => endpoint::token::handle(app, &snapshot, &caller, request).await,
         Route::Par => endpoint::par::handle(app, &snapshot, &caller, request).await,
         Route::UserInfo => endpoint::userinfo::handle(app, &snapshot, &caller, request).await,
+        Route::DeviceAuthorization => {
+            endpoint::device_authorization::handle(app, &snapshot, &caller, request).await
+        }
+        Route::Device => endpoint::device::handle(app, &snapshot, &caller, request).await,
         Route::OpenIdConfiguration | Route::AuthorizationServer | Route::Jwks => error::not_found(),
     }
 }
@@ -142,24 +163,13 @@ fn not_ready(route: Route, unready: &Unready) -> Answer {
 pub(crate) fn in_place_of(path: &str, answer: Answer, reason: &str) -> Answer {
     match Route::of(path) {
         Some(route) if route.is_page() => unavailable_page(reason),
-        Some(_) => with_cors(answer),
-        None => answer,
+        Some(route) if route.is_for_scripts() => with_cors(answer),
+        Some(_) | None => answer,
     }
 }
 
 /// Seconds after which to try again while we are not ready.
 const NOT_READY_RETRY: u32 = 5;
-
-/// The page of a passing state.
-fn unavailable_page(detail: &str) -> Answer {
-    let notice = Notice {
-        title: "Sign-in is not possible right now",
-        what: "The sign-in service is running, but it cannot tell who is calling at the moment.",
-        cure: "Wait a few seconds and load this page again. If it stays like this, tell the person who runs this service.",
-        detail,
-    };
-    notice.answer(StatusCode::SERVICE_UNAVAILABLE)
-}
 
 fn bad_request(route: Route, reason: &str) -> Answer {
     if !route.is_page() {

@@ -120,7 +120,7 @@ fn check_unsupported(params: &Params, target: &RedirectTarget) -> Result<(), Red
     }
 }
 
-fn named_resources<'a>(
+pub(crate) fn named_resources<'a>(
     params: &Params,
     client: &Client,
     resources: &'a Resources,
@@ -140,7 +140,7 @@ fn named_resources<'a>(
 
 /// The part of the requested scope that we grant; what we do not know is dropped, never fatal (OpenID Connect Core
 /// §3.1.2.1). Nothing requested, or nothing known, means the default of the resources, or `openid` without one.
-fn granted_scope(requested: Option<&str>, client: &Client, resources: &[&Resource]) -> Scope {
+pub(crate) fn granted_scope(requested: Option<&str>, client: &Client, resources: &[&Resource]) -> Scope {
     let known = |token: &ScopeToken| {
         crate::claims::SCOPES.contains(&token.as_str())
             || (token.as_str() == "offline_access" && client.may_use(GrantType::RefreshToken))

@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod code;
+pub mod device;
 pub mod refresh;
 
 use crate::client::GrantType;
@@ -14,7 +15,7 @@ use crate::policy::Denied;
 use crate::resource::UnknownResource;
 use crate::scope::Scope;
 use crate::seal::SealError;
-use crate::secret::{AuthorizationCode, TokenText, VerifierText};
+use crate::secret::{AuthorizationCode, DeviceCode, TokenText, VerifierText};
 
 /// A token request, with the parameters of its grant and no others.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub enum TokenRequest {
     AuthorizationCode(CodeRequest),
     /// `grant_type=refresh_token` (RFC 6749 §6).
     RefreshToken(RefreshRequest),
+    /// `grant_type=urn:ietf:params:oauth:grant-type:device_code` (RFC 8628 §3.4).
+    DeviceCode(DeviceCodeRequest),
 }
 
 /// The parameters of a code's redemption.
@@ -49,6 +52,15 @@ pub struct RefreshRequest {
     pub resources: Vec<String>,
 }
 
+/// The parameters of a device's poll.
+#[derive(Debug)]
+pub struct DeviceCodeRequest {
+    /// `device_code`.
+    pub code: DeviceCode,
+    /// `resource`, as presented.
+    pub resources: Vec<String>,
+}
+
 impl TokenRequest {
     /// Reads a token request.
     ///
@@ -69,6 +81,10 @@ impl TokenRequest {
                 scope: params.get("scope").map(Scope::parse),
                 resources,
             })),
+            "urn:ietf:params:oauth:grant-type:device_code" => Ok(Self::DeviceCode(DeviceCodeRequest {
+                code: DeviceCode::new(required("device_code")?),
+                resources,
+            })),
             _ => Err(TokenError::UnsupportedGrantType),
         }
     }
@@ -78,6 +94,7 @@ impl TokenRequest {
         match self {
             Self::AuthorizationCode(_) => GrantType::AuthorizationCode,
             Self::RefreshToken(_) => GrantType::RefreshToken,
+            Self::DeviceCode(_) => GrantType::DeviceCode,
         }
     }
 }
@@ -106,6 +123,24 @@ pub enum TokenError {
     /// The code was used before.
     #[error("the code was used before")]
     CodeReplayed,
+    /// Nobody has answered the device authorization yet.
+    #[error("nobody has answered yet")]
+    AuthorizationPending,
+    /// Nobody has answered yet, and the device asks more often than it may.
+    #[error("nobody has answered yet; wait five seconds longer between two requests from now on")]
+    SlowDown,
+    /// Nobody answered the device authorization in time, or its device did not ask again in time.
+    #[error("the device code has expired")]
+    DeviceCodeExpired,
+    /// The person refused the device authorization.
+    #[error("the request was refused")]
+    DeviceDenied,
+    /// Not a device code of ours, or one of long ago.
+    #[error("the device code is not valid")]
+    DeviceCodeUnknown,
+    /// A poll from outside the tailnet.
+    #[error("device authorization works only from inside the tailnet")]
+    DeviceOutside,
     /// The redirect URI differs from the one of the authorization request.
     #[error("redirect_uri differs from the one of the authorization request")]
     WrongRedirect,
@@ -146,7 +181,7 @@ pub enum TokenError {
     #[error("the client authenticated in a weaker way than before")]
     WeakerAuthentication,
     /// A public client's token from another place than its code.
-    #[error("the refresh token belongs to another device")]
+    #[error("the code or refresh token belongs to another device")]
     WrongPlace,
     /// The device left the tailnet, or belongs to somebody else now.
     #[error("the device is gone, or belongs to somebody else now")]
@@ -165,10 +200,15 @@ impl TokenError {
         match self {
             Self::MissingParameter(_) => ErrorCode::InvalidRequest,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
-            Self::GrantTypeNotAllowed => ErrorCode::UnauthorizedClient,
+            Self::GrantTypeNotAllowed | Self::DeviceOutside => ErrorCode::UnauthorizedClient,
             Self::Resource => ErrorCode::InvalidTarget,
             Self::ScopeTooWide => ErrorCode::InvalidScope,
+            Self::AuthorizationPending => ErrorCode::AuthorizationPending,
+            Self::SlowDown => ErrorCode::SlowDown,
+            Self::DeviceCodeExpired => ErrorCode::ExpiredToken,
+            Self::DeviceDenied => ErrorCode::AccessDenied,
             Self::Seal(_)
+            | Self::DeviceCodeUnknown
             | Self::WrongClient
             | Self::CodeExpired
             | Self::CodeReplayed
@@ -235,6 +275,10 @@ mod tests {
             parse("grant_type=refresh_token").unwrap_err(),
             TokenError::MissingParameter("refresh_token")
         );
+        let device = "grant_type=urn:ietf:params:oauth:grant-type:device_code";
+        assert_eq!(parse(device).unwrap_err(), TokenError::MissingParameter("device_code"));
+        let request = parse(&format!("{device}&device_code=x&resource=r")).unwrap();
+        assert_eq!(request.grant_type(), GrantType::DeviceCode);
         for other in
             ["password", "client_credentials", "implicit", "urn:ietf:params:oauth:grant-type:token-exchange"]
         {

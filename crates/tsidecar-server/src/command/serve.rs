@@ -27,6 +27,7 @@ use crate::{
     clock::Clock,
     command::exit::Exit,
     config::{Config, ConfigError},
+    device_limits::DeviceLimits,
     identity::IdentityPolicy,
     keys::{
         Keys,
@@ -310,6 +311,7 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
     });
     let app = Arc::new(App {
         limiter: Limiter::new(&config.limits),
+        devices: DeviceLimits::default(),
         client_keys: ClientKeys::new(Arc::clone(&outbound)),
         outbound,
         snapshot: ArcSwap::from_pointee(opened.snapshot),

@@ -2,6 +2,8 @@
 
 pub mod admin;
 pub mod authorize;
+pub mod device;
+pub mod device_authorization;
 pub mod health;
 pub mod par;
 pub mod token;

@@ -1,4 +1,6 @@
-//! `/token`: a code or a refresh token becomes tokens, once what it changes is on disk.
+//! `/token`: a code, a refresh token or a device code becomes tokens, once what it changes is on disk.
+
+mod device;
 
 use std::sync::Arc;
 
@@ -31,7 +33,7 @@ use crate::web::response::{Answer, json};
 use crate::web::{body, error};
 use crate::{audit, entropy};
 
-/// What the two grants share: the client that proved itself, and where and when it asks.
+/// What the grants share: the client that proved itself, and where and when it asks.
 struct Asked<'a> {
     app: &'a App,
     snapshot: &'a Snapshot,
@@ -48,6 +50,15 @@ struct Granted<'a> {
     identity: Arc<Identity>,
     nonce: Option<String>,
     refresh: Option<Generation>,
+}
+
+impl<'a> Granted<'a> {
+    /// What a new grant comes to.
+    fn new(grant: Grant, resource: Option<&'a Resource>, identity: Arc<Identity>) -> Self {
+        let refresh = grant.facts().idle.map(|_| grant.state().generation);
+        let scope = grant.facts().scope.clone();
+        Self { grant, scope, resource, identity, nonce: None, refresh }
+    }
 }
 
 /// Answers a token request.
@@ -103,6 +114,7 @@ impl<'a> Asked<'a> {
         match &request {
             TokenRequest::AuthorizationCode(request) => self.redeem(request, shown, intent).await,
             TokenRequest::RefreshToken(request) => self.refresh(request, shown, intent).await,
+            TokenRequest::DeviceCode(request) => self.poll(request, shown, intent).await,
         }
     }
 
@@ -134,18 +146,19 @@ impl<'a> Asked<'a> {
         let resource =
             resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
         let resource = resource.map_err(|error| self.refuse(error))?;
+        self.write(&grant, shown, intent).await?;
+        Ok(Granted { nonce: redemption.code().nonce.clone(), ..Granted::new(grant, resource, identity) })
+    }
+
+    /// Writes a grant, once.
+    async fn write(&self, grant: &Grant, shown: &mut Shown, intent: Intent) -> Result<(), Failure> {
         let redeemed = self.app.store.redeem_once(grant.clone(), shown.take(), self.now);
         match self.queued(intent, redeemed).await.map_err(|error| shown.failure(self.caller, error))? {
-            Redeemed::New => (),
+            Redeemed::New => Ok(()),
             Redeemed::Replayed => {
-                return Err(
-                    self.refuse_of(Some((grant.id(), &grant.facts().subject)), TokenError::CodeReplayed)
-                );
+                Err(self.refuse_of(Some((grant.id(), &grant.facts().subject)), TokenError::CodeReplayed))
             }
         }
-        let refresh = grant.facts().idle.map(|_| grant.state().generation);
-        let (scope, nonce) = (grant.facts().scope.clone(), redemption.code().nonce.clone());
-        Ok(Granted { grant, scope, resource, identity, nonce, refresh })
     }
 
     async fn refresh(
@@ -191,14 +204,9 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Where the request comes from: it binds the refresh tokens of public clients. A web page has no authority of its
-    /// person (design section 4), so its tokens and those of applications on the same device do not work for each other.
+    /// Where the request comes from.
     async fn place(&self) -> Result<Place, Failure> {
-        Ok(match self.app.tailnet.device_of(self.caller).await? {
-            None => Place::Outside,
-            Some(device) if self.caller.is_from_web_page() => Place::Page(device),
-            Some(device) => Place::Device(device),
-        })
+        Ok(self.app.tailnet.place_of(self.caller).await?)
     }
 
     /// Waits for a change that is queued by now: the batch need not wait for this request any longer.

@@ -13,6 +13,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::{Config, ProxyListener};
 use crate::demo::{Script, Tailscaled};
+use crate::device_limits::DeviceLimits;
 use crate::identity::IdentityPolicy;
 use crate::limiter::Limiter;
 use crate::outbound::{ClientKeys, Outbound};
@@ -82,6 +83,7 @@ impl House {
         let outbound = Arc::new(Outbound::new(&config.outbound).unwrap());
         let app = Arc::new(App {
             limiter: Limiter::new(&config.limits),
+            devices: DeviceLimits::default(),
             client_keys: ClientKeys::new(Arc::clone(&outbound)),
             outbound,
             snapshot: snapshot_cell(snapshot),

@@ -4,6 +4,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use tsidecar_oauth::client::{AuthMethod, ClientSpec};
+use tsidecar_oauth::device::{
+    Approval, Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, DeviceRequest, LIFETIME,
+    Polled, UserCode,
+};
 use tsidecar_oauth::fresh::{FreshId, FreshSecret};
 use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, Place};
 use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject, Thumbprint};
@@ -107,6 +111,10 @@ suite! {
     a_pushed_request_is_used_once,
     pushed_requests_have_their_places,
     a_pushed_request_comes_with_its_marks_and_fits,
+    a_device_authorization_is_answered_once,
+    a_user_code_is_given_once_at_a_time,
+    a_device_code_of_another_client_is_dead,
+    parallel_answers_have_one_winner,
     a_ping_is_answered,
 }
 
@@ -424,6 +432,102 @@ fn a_pushed_request_comes_with_its_marks_and_fits(store: &Arc<dyn Store>) {
     assert!(matches!(large, StoreError::TooLarge { bytes } if bytes > 7_168), "{large}");
     assert!(push(&"x".repeat(6_900), 4, "three").unwrap().is_some());
     assert!(store.pushed(first, &ClientId::parse("app").unwrap(), at(1_000)).unwrap().is_some());
+}
+
+fn user_code() -> UserCode {
+    UserCode::parse("BCDF-GHJK").unwrap()
+}
+
+fn digest(number: u8) -> DeviceCodeDigest {
+    DeviceCodeDigest::from_bytes([number; 32])
+}
+
+/// Begun at second 1,000 by `cli`; `number` makes the device code.
+fn device(number: u8) -> DeviceAuthorization {
+    let request = DeviceRequest {
+        client: ClientId::parse("cli").unwrap(),
+        scope: Scope::parse("openid"),
+        resources: Vec::new(),
+        code: digest(number),
+        requester: None,
+        place: Some(Place::Outside),
+        started_at: at(1_000),
+        expires_at: at(1_000).after(LIFETIME),
+    };
+    DeviceAuthorization { request, answer: None }
+}
+
+/// Says yes; the grant is the one of this number.
+fn approval(number: u8) -> Approval {
+    let facts = grant(number).facts().clone();
+    Approval {
+        grant: grant(number).id(),
+        subject: facts.subject,
+        device: facts.device,
+        address: facts.address,
+        listener: facts.listener,
+        at: at(1_050),
+    }
+}
+
+fn a_device_authorization_is_answered_once(store: &Arc<dyn Store>) {
+    let cli = ClientId::parse("cli").unwrap();
+    let poll = |number, now| store.poll_device(user_code(), digest(number), &cli, at(now)).wait().unwrap();
+    let decide = |number, answer, now| {
+        store.decide_device(user_code(), digest(number), answer, at(now)).wait().unwrap()
+    };
+    assert_eq!(poll(1, 1_000), Polled::Unknown);
+    assert_eq!(decide(1, DeviceAnswer::Denied, 1_000), Decided::Closed);
+    assert_eq!(store.put_device(user_code(), device(1), at(1_000)).wait().unwrap(), Begun::New);
+    assert_eq!(store.device_by_user_code(user_code()).unwrap(), Some(device(1)));
+    assert_eq!((poll(1, 1_010), poll(2, 1_010)), (Polled::Pending, Polled::Unknown));
+    assert_eq!(decide(2, DeviceAnswer::Denied, 1_020), Decided::Closed);
+    assert_eq!(decide(1, DeviceAnswer::Approved(approval(1)), 1_050), Decided::Now);
+    assert_eq!(decide(1, DeviceAnswer::Denied, 1_051), Decided::Closed);
+    let approved = Polled::Approved(Box::new((device(1).request, approval(1))));
+    assert_eq!((poll(1, 1_055), poll(1, 1_600)), (approved, Polled::Expired));
+    // The grant is the used mark.
+    assert_eq!(store.redeem(grant(1), at(1_055)).wait().unwrap(), Redeemed::New);
+    assert_eq!(store.redeem(grant(1), at(1_060)).wait().unwrap(), Redeemed::Replayed);
+}
+
+fn a_user_code_is_given_once_at_a_time(store: &Arc<dyn Store>) {
+    let put = |number, now| store.put_device(user_code(), device(number), at(now)).wait().unwrap();
+    assert_eq!((put(1, 1_000), put(2, 1_001)), (Begun::New, Begun::Taken));
+    assert_eq!(store.device_by_user_code(user_code()).unwrap(), Some(device(1)));
+    assert_eq!(store.forget_expired(10, at(5_199)).wait().unwrap(), 0);
+    assert_eq!(store.forget_expired(10, at(5_200)).wait().unwrap(), 1);
+    assert_eq!(store.device_by_user_code(user_code()).unwrap(), None);
+    assert_eq!(put(2, 5_200), Begun::New);
+}
+
+fn a_device_code_of_another_client_is_dead(store: &Arc<dyn Store>) {
+    let poll = |client: &str, now| {
+        let client = ClientId::parse(client).unwrap();
+        store.poll_device(user_code(), digest(1), &client, at(now)).wait().unwrap()
+    };
+    store.put_device(user_code(), device(1), at(1_000)).wait().unwrap();
+    assert_eq!(poll("thief", 1_001), Polled::WrongClient(None));
+    assert_eq!(poll("cli", 1_002), Polled::Denied);
+}
+
+fn parallel_answers_have_one_winner(store: &Arc<dyn Store>) {
+    store.put_device(user_code(), device(1), at(1_000)).wait().unwrap();
+    let barrier = Barrier::new(8);
+    let answers: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8u8)
+            .map(|number| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    barrier.wait();
+                    let answer = DeviceAnswer::Approved(approval(number));
+                    store.decide_device(user_code(), digest(1), answer, at(1_050)).wait().unwrap()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(answers.iter().filter(|answer| **answer == Decided::Now).count(), 1);
 }
 
 fn a_ping_is_answered(store: &Arc<dyn Store>) {

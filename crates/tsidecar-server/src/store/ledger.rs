@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
+use tsidecar_oauth::device::{self, DeviceAuthorization, UserCode};
 use tsidecar_oauth::grant::Grant;
 use tsidecar_oauth::id::{ClientId, GrantId};
 use tsidecar_oauth::mark::Mark;
@@ -41,7 +42,7 @@ pub(super) enum Table {
     Sessions,
     /// Pushed authorization requests. Key: their random id.
     Pushed,
-    /// Device authorizations.
+    /// Device authorizations. Key: the user code.
     Devices,
     /// What still has to be told to others. Key: a random id.
     Jobs,
@@ -299,6 +300,23 @@ impl Ledger {
         marks.iter().try_for_each(|mark| self.keep(Table::Marks, mark.digest(), mark.until(), &()))
     }
 
+    /// Settles a change of one device authorization on its current record and writes what that wants written.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the authorization is unchanged then.
+    pub(super) fn settle_device<O>(
+        &mut self,
+        user: UserCode,
+        rule: impl FnOnce(Option<&DeviceAuthorization>) -> device::Settled<O>,
+    ) -> Result<O, ChangeError> {
+        let stored = read_device(&*self.records, user)?;
+        let settled = rule(stored.as_ref());
+        if let Some(next) = settled.write {
+            self.keep(Table::Devices, user.as_bytes(), next.kept_until(), &record::DeviceV1::of(&next))?;
+        }
+        Ok(settled.outcome)
+    }
+
     /// Deletes records whose time is over, at most so many, and tells how many.
     ///
     /// # Errors
@@ -371,6 +389,18 @@ pub(super) fn read_kept<T: DeserializeOwned>(
 ) -> Result<Option<(UnixTime, T)>, StoreError> {
     let bytes = records.read(table, key).map_err(StoreError::Io)?;
     bytes.map(|bytes| record::decode_kept(&bytes)).transpose().map_err(|reason| corrupt(table, reason))
+}
+
+/// Reads one device authorization.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], [`StoreError::Io`].
+pub(super) fn read_device(
+    records: &dyn Records,
+    user: UserCode,
+) -> Result<Option<DeviceAuthorization>, StoreError> {
+    let kept: Option<(_, record::DeviceV1<'static>)> = read_kept(records, Table::Devices, user.as_bytes())?;
+    Ok(kept.map(|(_, v1)| v1.into()))
 }
 
 /// An unreadable record as an error of the store.

@@ -32,6 +32,9 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 use tsidecar_oauth::client::ClientSpec;
+use tsidecar_oauth::device::{
+    Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, Polled, UserCode,
+};
 use tsidecar_oauth::fresh::FreshSecret;
 use tsidecar_oauth::grant::{Generation, Grant};
 use tsidecar_oauth::id::{ClientId, GrantId};
@@ -147,6 +150,37 @@ pub trait Store: Send + Sync + 'static {
 
     /// Revokes a grant; `true` when it was live until now. An unknown grant is `false`.
     fn revoke_grant(&self, id: GrantId, now: UnixTime) -> Pending<bool>;
+
+    /// Reads a device authorization by what a person typed, inline. Like [`grant`](Self::grant) it may see what is not yet
+    /// durable, and also one whose time is over: for showing, never for giving anything out.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn device_by_user_code(&self, user: UserCode) -> Result<Option<DeviceAuthorization>, StoreError>;
+
+    /// Begins a device authorization under its user code, or finds the code taken and changes nothing
+    /// ([`device::begin`](tsidecar_oauth::device::begin)).
+    fn put_device(&self, user: UserCode, draft: DeviceAuthorization, now: UnixTime) -> Pending<Begun>;
+
+    /// Writes a person's answer to the authorization with this digest, if it is still open
+    /// ([`device::decide`](tsidecar_oauth::device::decide)): of several answers the first one stands.
+    fn decide_device(
+        &self,
+        user: UserCode,
+        shown: DeviceCodeDigest,
+        answer: DeviceAnswer,
+        now: UnixTime,
+    ) -> Pending<Decided>;
+
+    /// Tells a device what became of its authorization ([`device::poll`](tsidecar_oauth::device::poll)); writes only when
+    /// another client showed the code. An approval is redeemed by [`redeem`](Self::redeem), whose grant is the used mark.
+    fn poll_device(
+        &self,
+        user: UserCode,
+        shown: DeviceCodeDigest,
+        client: &ClientId,
+        now: UnixTime,
+    ) -> Pending<Polled>;
 
     /// Deletes those of the grants (at most 64 a call) that nothing refers to any more, and tells how many.
     ///

@@ -3,6 +3,9 @@
 //!
 //! A backend only says where its bytes are and how a change reaches the owner of the ledger ([`Engine`]).
 
+use tsidecar_oauth::device::{
+    self, Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, Polled, UserCode,
+};
 use tsidecar_oauth::grant::{Generation, Grant};
 use tsidecar_oauth::id::{ClientId, GrantId};
 use tsidecar_oauth::mark::Mark;
@@ -126,6 +129,44 @@ impl<E: Engine> Store for E {
         self.submit(move |ledger| {
             ledger.saw(now);
             ledger.settle(id, |stored| settle::revoke(stored, now))
+        })
+    }
+
+    fn device_by_user_code(&self, user: UserCode) -> Result<Option<DeviceAuthorization>, StoreError> {
+        ledger::read_device(self.records(), user)
+    }
+
+    fn put_device(&self, user: UserCode, draft: DeviceAuthorization, now: UnixTime) -> Pending<Begun> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.settle_device(user, |stored| device::begin(stored, draft, now))
+        })
+    }
+
+    fn decide_device(
+        &self,
+        user: UserCode,
+        shown: DeviceCodeDigest,
+        answer: DeviceAnswer,
+        now: UnixTime,
+    ) -> Pending<Decided> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.settle_device(user, |stored| device::decide(stored, shown, answer, now))
+        })
+    }
+
+    fn poll_device(
+        &self,
+        user: UserCode,
+        shown: DeviceCodeDigest,
+        client: &ClientId,
+        now: UnixTime,
+    ) -> Pending<Polled> {
+        let client = client.clone();
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.settle_device(user, |stored| device::poll(stored, shown, &client, now))
         })
     }
 

@@ -22,6 +22,7 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 use tsidecar_localapi::{CacheLimits, Client, Destination, ServiceName, StableNodeId, WhoIs, WhoisCache};
 use tsidecar_oauth::{
+    grant::Place,
     id::{DeviceId, Listener},
     rule::RuleError,
 };
@@ -167,6 +168,19 @@ impl Tailnet {
         let Origin::Address(address) = caller.origin() else { return Ok(None) };
         let answer = self.ask(address, caller.listener()).await?;
         Ok(answer.and_then(|(whois, _)| DeviceId::parse(whois.node.stable_id.as_str()).ok()))
+    }
+
+    /// Where a request comes from: it binds the refresh tokens of public clients. A web page has no authority of its person
+    /// (design section 4), so its tokens and those of applications on the same device do not work for each other.
+    ///
+    /// # Errors
+    /// [`Unready`] when tailscaled cannot tell.
+    pub async fn place_of(&self, caller: &Caller) -> Result<Place, Unready> {
+        Ok(match self.device_of(caller).await? {
+            None => Place::Outside,
+            Some(device) if caller.is_from_web_page() => Place::Page(device),
+            Some(device) => Place::Device(device),
+        })
     }
 
     /// Whether requests on a socket of this role may be answered now; a stop does not change it.

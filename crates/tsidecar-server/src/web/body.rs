@@ -25,6 +25,8 @@ const NOT_IN_QUERY: &[&str] = &[
     "client_assertion_type",
     "grant_type",
     "code",
+    "device_code",
+    "user_code",
     "code_verifier",
     "redirect_uri",
     "refresh_token",

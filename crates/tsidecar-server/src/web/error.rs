@@ -84,6 +84,12 @@ pub fn crowded(retry_after: u32, text: &str) -> Answer {
     answer
 }
 
+/// 403: an endpoint for devices of the tailnet only (design section 14).
+pub fn outside() -> Answer {
+    let text = "this endpoint works only from inside the tailnet";
+    oauth(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, text)
+}
+
 /// 404 in JSON; unknown well-known paths answer so, too.
 pub fn not_found() -> Answer {
     named(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod error;
+pub mod form;
 pub mod form_post;
 pub mod header;
 pub mod inbound;

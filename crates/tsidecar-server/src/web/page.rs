@@ -13,7 +13,7 @@ macro_rules! style {
 }
 
 /// The style of every page, by its hash.
-pub(super) const STYLE: &str = style!();
+pub const STYLE: &str = style!();
 
 /// What a page may do: nothing but show its own style (attack A11).
 const POLICY: HeaderValue = HeaderValue::from_static(concat!(
@@ -40,13 +40,29 @@ impl Notice<'_> {
     /// The page as an answer.
     pub fn answer(&self, status: StatusCode) -> Answer {
         let text = self.render().unwrap_or_else(|_| format!("{}. {}", self.title, self.what));
-        let mut answer = bytes(status, "text/html; charset=utf-8", text);
-        let headers = answer.headers_mut();
-        headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
-        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-        answer
+        html(status, text)
     }
+}
+
+/// A page, which may do nothing but show the one style of all pages.
+pub fn html(status: StatusCode, text: String) -> Answer {
+    let mut answer = bytes(status, "text/html; charset=utf-8", text);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    answer
+}
+
+/// The page of a passing state.
+pub fn unavailable(detail: &str) -> Answer {
+    let notice = Notice {
+        title: "Sign-in is not possible right now",
+        what: "The sign-in service is running, but it cannot tell who is calling at the moment.",
+        cure: "Wait a few seconds and load this page again. If it stays like this, tell the person who runs this service.",
+        detail,
+    };
+    notice.answer(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! nothing here.
 
 mod client;
+mod device;
 mod number;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use tsidecar_oauth::time::{Lifetime, UnixTime};
 use tsidecar_oauth::uri::ResourceIndicator;
 
 pub(super) use self::client::{decode_client, encode_client};
+pub(super) use self::device::DeviceV1;
 use self::number::{acr, acr_number, method, method_number, requested};
 use super::StoreError;
 
@@ -99,6 +101,28 @@ enum PlaceV1<'a> {
     Page(Cow<'a, DeviceId>),
 }
 
+impl<'a> PlaceV1<'a> {
+    fn of(place: Option<&'a Place>) -> Self {
+        match place {
+            None => Self::Unbound,
+            Some(Place::Outside) => Self::Outside,
+            Some(Place::Device(device)) => Self::Device(Cow::Borrowed(device)),
+            Some(Place::Page(device)) => Self::Page(Cow::Borrowed(device)),
+        }
+    }
+}
+
+impl From<PlaceV1<'_>> for Option<Place> {
+    fn from(place: PlaceV1<'_>) -> Self {
+        match place {
+            PlaceV1::Unbound => None,
+            PlaceV1::Outside => Some(Place::Outside),
+            PlaceV1::Device(device) => Some(Place::Device(device.into_owned())),
+            PlaceV1::Page(device) => Some(Place::Page(device.into_owned())),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct MetaV1 {
     highest: UnixTime,
@@ -127,12 +151,7 @@ pub(super) fn encode_grant(grant: &Grant) -> Result<Vec<u8>, StoreError> {
         key: facts.key,
         issued_at: facts.issued_at,
         method: method_number(facts.method),
-        place: match &facts.place {
-            None => PlaceV1::Unbound,
-            Some(Place::Outside) => PlaceV1::Outside,
-            Some(Place::Device(device)) => PlaceV1::Device(Cow::Borrowed(device)),
-            Some(Place::Page(device)) => PlaceV1::Page(Cow::Borrowed(device)),
-        },
+        place: PlaceV1::of(facts.place.as_ref()),
         expires_at: facts.expires_at,
         idle: facts.idle,
         generation: state.generation.number(),
@@ -166,12 +185,7 @@ pub(super) fn decode_grant(id: GrantId, bytes: &[u8]) -> Result<Grant, DecodeErr
         key: v1.key,
         issued_at: v1.issued_at,
         method: method(v1.method)?,
-        place: match v1.place {
-            PlaceV1::Unbound => None,
-            PlaceV1::Outside => Some(Place::Outside),
-            PlaceV1::Device(device) => Some(Place::Device(device.into_owned())),
-            PlaceV1::Page(device) => Some(Place::Page(device.into_owned())),
-        },
+        place: v1.place.into(),
         expires_at: v1.expires_at,
         idle: v1.idle,
     };

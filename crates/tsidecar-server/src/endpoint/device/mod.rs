@@ -1,0 +1,292 @@
+//! `/device` (RFC 8628 §3.3): a person types the code that a device shows, sees what they are about to allow, and answers.
+
+mod page;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Request, StatusCode};
+use tsidecar_oauth::client::{Client, GrantType};
+use tsidecar_oauth::device::{
+    AnswerForm, Approval, Decided, DeviceAnswer, DeviceAuthorization, DeviceRequest, FormError, Relation,
+    UserCode, Vouched, may_approve,
+};
+use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::params::Params;
+use tsidecar_oauth::time::UnixTime;
+
+use self::page::Shown;
+use crate::app::App;
+use crate::failure::Failure;
+use crate::identity::{RefusedNode, Sighting};
+use crate::peer::{Caller, Origin};
+use crate::snapshot::Snapshot;
+use crate::web::inbound::Inbound;
+use crate::web::page::{Notice, unavailable};
+use crate::web::response::Answer;
+use crate::web::{body, form};
+use crate::{audit, entropy};
+
+/// What every wrong, old and answered code is told alike.
+const NOT_OPEN: &str = "This code is not waiting for an answer. Compare it with the one on the device, or start again there: a code works once, for ten minutes.";
+
+/// What a form is told that was shown too long ago, or to somebody else.
+const STALE: &str = "This page was too old. Enter the code again.";
+
+/// A person at the page.
+struct Visit<'a> {
+    app: &'a App,
+    snapshot: &'a Snapshot,
+    caller: &'a Caller,
+    address: IpAddr,
+    identity: Arc<Identity>,
+    now: UnixTime,
+}
+
+/// Why a visit ends on a page that asks nothing.
+enum Stay {
+    /// Through Funnel, or from an address that whois does not know.
+    Outside,
+    /// Not a window of the browser's own.
+    NotWindow,
+    /// A form that no page of ours sent.
+    Forged,
+    /// A device that may not sign anybody in.
+    Refused(RefusedNode),
+    /// The policy, or whose device it is, says no; the sentence says which.
+    Denied(String),
+    /// Too many wrong codes; the seconds to wait.
+    TooMany(u64),
+    /// The request is unusable.
+    Unusable(StatusCode, String),
+    /// A passing state.
+    Unavailable(String),
+    /// Our own fault.
+    Broken(String),
+}
+
+impl<E: Into<Failure>> From<E> for Stay {
+    fn from(error: E) -> Self {
+        match error.into() {
+            Failure::Refused { description, .. } => Self::Unusable(StatusCode::BAD_REQUEST, description),
+            Failure::Http { status, description } => Self::Unusable(status, description.to_owned()),
+            Failure::Unavailable { why, .. } => Self::Unavailable(why),
+            Failure::Broken { why } => Self::Broken(why),
+        }
+    }
+}
+
+/// Answers a person.
+pub async fn handle(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Answer {
+    visit(app, snapshot, caller, request).await.unwrap_or_else(Stay::page)
+}
+
+async fn visit(
+    app: &App,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Result<Answer, Stay> {
+    let Origin::Address(address) = caller.origin() else { return Err(Stay::Outside) };
+    if !form::is_window(request.headers()) {
+        return Err(Stay::NotWindow);
+    }
+    let identity = identify(app, snapshot, caller).await?;
+    let (parts, body) = request.into_parts();
+    if parts.method == Method::GET {
+        let query = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        let query = query.map_err(Failure::from)?;
+        return Ok(page::entry(&identity, query.get("user_code").and_then(UserCode::parse)));
+    }
+    check_form(&parts.headers, snapshot, caller, &identity)?;
+    let params = body::form(&parts.headers, parts.uri.query(), body).await?;
+    let now = app.clock.now();
+    let visit = Visit { app, snapshot, caller, address, identity, now };
+    match params.get("form") {
+        None => visit.enter(params.get("user_code").unwrap_or_default()),
+        Some(form) => visit.answer(form, params.get("answer")).await,
+    }
+}
+
+fn check_form(
+    headers: &HeaderMap,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    identity: &Identity,
+) -> Result<(), Stay> {
+    if form::is_our_own(headers, &snapshot.issuer) {
+        return Ok(());
+    }
+    audit::form_forged(caller, identity);
+    Err(Stay::Forged)
+}
+
+async fn identify(app: &App, snapshot: &Snapshot, caller: &Caller) -> Result<Arc<Identity>, Stay> {
+    let sighting = app.tailnet.identify_caller(caller).await?;
+    match snapshot.recognise(sighting) {
+        Sighting::Person(identity) => Ok(identity),
+        Sighting::Unknown => Err(Stay::Outside),
+        Sighting::Workload(_) => Err(Stay::Refused(RefusedNode::Tagged)),
+        Sighting::Refused(refused) => Err(Stay::Refused(refused)),
+    }
+}
+
+impl Visit<'_> {
+    /// A code was entered: shows what waits under it.
+    fn enter(&self, typed: &str) -> Result<Answer, Stay> {
+        let device = &self.identity.device.id;
+        self.app.devices.enter(device, self.now).map_err(|wait| {
+            audit::device_codes_guessed(self.caller, &self.identity);
+            Stay::TooMany(wait.as_secs())
+        })?;
+        let Some(user) = UserCode::parse(typed) else { return Ok(self.not_open()) };
+        let open = self.app.store.device_by_user_code(user)?;
+        let Some((request, client)) = open.and_then(|open| self.waiting(open)) else {
+            return Ok(self.not_open());
+        };
+        self.app.devices.was_right(device);
+        self.admit(&request, client)?;
+        let form = AnswerForm::new(&self.identity, user, request.code, self.now);
+        let form = self.snapshot.sealing.seal_answer(&form, entropy::nonce());
+        let form = form.map_err(|error| Stay::Broken(error.to_string()))?;
+        Ok(self.shown(client, &request, user).question(&form))
+    }
+
+    /// One of the buttons was pressed.
+    async fn answer(&self, form: &str, answer: Option<&str>) -> Result<Answer, Stay> {
+        let opened = self.snapshot.sealing.open_answer(form).map_err(FormError::Seal);
+        let (user, code) = match opened.and_then(|form| form.answers(&self.identity, self.now)) {
+            Ok(shown) => shown,
+            Err(error) => {
+                audit::form_refused(self.caller, &self.identity, error);
+                return Ok(page::entry_again(&self.identity, StatusCode::BAD_REQUEST, STALE));
+            }
+        };
+        let stored = self.app.store.device_by_user_code(user)?.filter(|known| known.request.code == code);
+        let Some((request, client)) = stored.and_then(|open| self.waiting(open)) else {
+            return Ok(self.not_open());
+        };
+        let said = match answer {
+            Some("allow") => {
+                self.admit(&request, client)?;
+                let listener = self.caller.listener();
+                let approval = Approval::of(&self.identity, self.address, listener, entropy::id(), self.now);
+                DeviceAnswer::Approved(approval)
+            }
+            Some("deny") => DeviceAnswer::Denied,
+            _ => return Err(Stay::Unusable(StatusCode::BAD_REQUEST, "no button was pressed".to_owned())),
+        };
+        match self.app.store.decide_device(user, code, said.clone(), self.now).await? {
+            Decided::Closed => Ok(self.not_open()),
+            Decided::Now => {
+                audit::device_answered(self.caller, client, &self.identity, &request, &said);
+                Ok(match said {
+                    DeviceAnswer::Approved(_) => self.shown(client, &request, user).allowed(),
+                    DeviceAnswer::Denied => page::denied(),
+                })
+            }
+        }
+    }
+
+    /// An authorization that a person may still answer, and its client.
+    fn waiting(&self, open: DeviceAuthorization) -> Option<(DeviceRequest, &Client)> {
+        let client = self.snapshot.client(open.request.client.as_str())?;
+        let serves = !client.is_disabled() && client.may_use(GrantType::DeviceCode);
+        let stands = open.is_open(self.now) && open.request.started_at > client.not_before();
+        (serves && stands).then_some((open.request, client.as_ref()))
+    }
+
+    /// Judges whether this person may say yes at all.
+    fn admit(&self, request: &DeviceRequest, client: &Client) -> Result<(), Stay> {
+        let refused = |reason: String| {
+            audit::device_not_admitted(self.caller, client, &self.identity, &reason);
+            Stay::Denied(reason)
+        };
+        self.snapshot.policy.admit(client, &self.identity).map_err(|denied| refused(denied.to_string()))?;
+        let relation = Relation::of(request.requester.as_ref(), &self.identity);
+        // Whatever the store and the files say today was written by an administrator.
+        may_approve(Vouched::ByAdministrator, relation).map_err(|foreign| refused(foreign.to_string()))
+    }
+
+    fn not_open(&self) -> Answer {
+        audit::device_code_wrong(self.caller, &self.identity);
+        page::entry_again(&self.identity, StatusCode::BAD_REQUEST, NOT_OPEN)
+    }
+
+    fn shown<'s>(&'s self, client: &'s Client, request: &'s DeviceRequest, user: UserCode) -> Shown<'s> {
+        Shown { identity: &self.identity, client, request, user, now: self.now }
+    }
+}
+
+impl Stay {
+    fn page(self) -> Answer {
+        let wait = if let Self::TooMany(seconds) = self { Some(seconds.max(1)) } else { None };
+        let (status, [title, what, cure], detail) = match self {
+            Self::Outside => (StatusCode::FORBIDDEN, OUTSIDE, String::new()),
+            Self::NotWindow => (StatusCode::FORBIDDEN, NOT_WINDOW, String::new()),
+            Self::Forged => (StatusCode::FORBIDDEN, FORGED, String::new()),
+            Self::Refused(node) => (StatusCode::FORBIDDEN, REFUSED, node.to_string()),
+            Self::Denied(reason) => (StatusCode::FORBIDDEN, DENIED, reason),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, TOO_MANY, String::new()),
+            Self::Unusable(status, why) => (status, UNUSABLE, why),
+            Self::Unavailable(why) => return unavailable(&why),
+            Self::Broken(why) => {
+                tracing::error!(error.reason = %why, "a request failed on our side");
+                (StatusCode::INTERNAL_SERVER_ERROR, BROKEN, String::new())
+            }
+        };
+        audit::ended_on_page(title);
+        let mut answer = Notice { title, what, cure, detail: &detail }.answer(status);
+        if let Some(seconds) = wait {
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        answer
+    }
+}
+
+const OUTSIDE: [&str; 3] = [
+    "Open this from your tailnet",
+    "Devices are signed in only by somebody who is connected to the tailnet, and this device is not.",
+    "Connect Tailscale on this device, then load this page again.",
+];
+const NOT_WINDOW: [&str; 3] = [
+    "This page was not opened by you",
+    "A web page tried to open it inside itself or in the background.",
+    "Open it in a tab of its own.",
+];
+const FORGED: [&str; 3] = [
+    "This was not sent by you",
+    "Another web page, or a program, tried to answer in your name.",
+    "If you meant to answer, open this page anew and enter the code again.",
+];
+const REFUSED: [&str; 3] = [
+    "Nobody can be signed in from this device",
+    "The tailnet does not say reliably whose device this is.",
+    "Use another device of yours.",
+];
+const DENIED: [&str; 3] = [
+    "You may not sign in to this application",
+    "The other device gets nothing.",
+    "Ask the person who runs this service, if you think that you should.",
+];
+const TOO_MANY: [&str; 3] = [
+    "Too many wrong codes",
+    "This device has entered wrong codes very often in a short time.",
+    "Wait ten minutes and try again.",
+];
+const UNUSABLE: [&str; 3] = [
+    "This request cannot be read",
+    "What arrived is not what our page sends.",
+    "Open this page anew and enter the code again.",
+];
+const BROKEN: [&str; 3] = [
+    "An error on our side",
+    "The sign-in service could not do what you asked.",
+    "Try again; if it stays like this, tell the person who runs this service.",
+];
