@@ -43,6 +43,7 @@ export async function launch() {
   chromium.once('exit', (code) => pipe.fail(new Error(`chromium ended with ${code}`)))
   await pipe.send('Browser.getVersion')
   return {
+    /** A tab with cookies and storage of its own. */
     page: () => Page.open(pipe),
     async stop() {
       await pipe.send('Browser.close').catch(() => chromium.kill('SIGKILL'))
@@ -110,7 +111,8 @@ class Page {
 
   static async open(pipe) {
     const page = new Page()
-    const { targetId } = await pipe.send('Target.createTarget', { url: 'about:blank' })
+    const { browserContextId } = await pipe.send('Target.createBrowserContext')
+    const { targetId } = await pipe.send('Target.createTarget', { url: 'about:blank', browserContextId })
     const { sessionId } = await pipe.send('Target.attachToTarget', { targetId, flatten: true })
     page.#pipe = pipe
     page.#session = sessionId

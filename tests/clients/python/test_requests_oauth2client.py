@@ -2,14 +2,30 @@
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 import unittest
+from datetime import datetime, timezone
 from pathlib import Path
+from urllib.parse import urljoin
 
 import requests
 from jwskate import Jwk
-from requests_oauth2client import AuthorizationResponseError, EndpointError, InvalidClient, InvalidGrant, OAuth2Client, PrivateKeyJwt
+from requests_oauth2client import (
+    AccessDenied,
+    AuthorizationPending,
+    AuthorizationResponseError,
+    DeviceAuthorizationPollingJob,
+    EndpointError,
+    InvalidClient,
+    InvalidGrant,
+    OAuth2Client,
+    PrivateKeyJwt,
+    PublicApp,
+    SlowDown,
+    UnauthorizedClient,
+)
 
 REDIRECT = "http://127.0.0.1:22000/callback"
 KEYS = {alg: Jwk.generate(alg=alg).with_kid_thumbprint() for alg in ("ES256", "RS256")}
@@ -26,6 +42,12 @@ name = "Application that pushes its requests"
 jwks_file = "{folder}/signing.json"
 require_pushed_authorization_requests = true
 redirect_uris = ["http://127.0.0.1/callback"]
+[[client]]
+id = "television"
+name = "Television"
+public = true
+redirect_uris = ["http://127.0.0.1/callback"]
+grant_types = ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code", "refresh_token"]
 """
 
 
@@ -136,6 +158,68 @@ class Pushed(Demonstration):
         with self.assertRaises(EndpointError) as refused:
             client.pushed_authorization_request(client.authorization_request(redirect_uri="https://elsewhere.test/callback"))
         self.assertEqual(refused.exception.error, "invalid_request")
+
+
+class Devices(Demonstration):
+    """A device without a browser; alice answers for it at /device."""
+
+    def setUp(self):
+        metadata = requests.get(self.issuer + "/.well-known/openid-configuration", timeout=10).json()
+        endpoint = metadata["device_authorization_endpoint"]
+        # The library does not read this endpoint from the metadata.
+        self.device = self.client(PublicApp("television"), device_authorization_endpoint=endpoint)
+        self.person = requests.Session()
+
+    def answer(self, asked, button):
+        """Follows the link of the device, says that the codes are the same, and presses a button."""
+        page = self.person.get(asked.verification_uri_complete, timeout=10)
+        self.assertEqual(page.status_code, 200, page.text)
+        self.assertIn(asked.user_code, page.text)
+        page = self.send(page, {})
+        self.assertIn("Television", page.text)
+        return self.send(page, {"answer": button})
+
+    def send(self, page, pressed):
+        fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
+        address = urljoin(page.url, re.search(r'<form method="post" action="([^"]+)"', page.text)[1])
+        answer = self.person.post(address, data=fields | pressed, headers={"Origin": self.issuer}, timeout=10)
+        self.assertEqual(answer.status_code, 200, answer.text)
+        return answer
+
+    def test_allowed(self):
+        asked = self.device.authorize_device(scope="openid email")
+        self.assertEqual(asked.verification_uri, self.issuer + "/device")
+        self.assertGreater(asked.expires_at, datetime.now(tz=timezone.utc))
+        job = DeviceAuthorizationPollingJob(self.device, asked)
+        self.assertIsNone(job())  # nobody has answered yet
+        self.answer(asked, "allow")
+        token = job()
+        self.assertEqual(self.device.userinfo(token)["email"], "alice@demo.test")
+        self.assertEqual(job.interval, 5)
+
+        renewed = self.device.refresh_token(token)
+        self.assertNotEqual(renewed.refresh_token, token.refresh_token)
+        # One use.
+        with self.assertRaises(InvalidGrant):
+            self.device.device_code(asked)
+
+    def test_denied(self):
+        asked = self.device.authorize_device(scope="openid")
+        self.answer(asked, "deny")
+        with self.assertRaises(AccessDenied):
+            self.device.device_code(asked)
+
+    def test_asks_too_often(self):
+        asked = self.device.authorize_device(scope="openid")
+        with self.assertRaises(AuthorizationPending):
+            self.device.device_code(asked)
+        with self.assertRaises(SlowDown):
+            self.device.device_code(asked)
+
+    def test_client_without_the_grant(self):
+        client = self.client(PublicApp("demo-public"), device_authorization_endpoint=self.device.device_authorization_endpoint)
+        with self.assertRaises(UnauthorizedClient):
+            client.authorize_device(scope="openid")
 
 
 if __name__ == "__main__":
