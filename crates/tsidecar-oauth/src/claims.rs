@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::id::{ClientId, JwtId, Subject};
+use crate::id::{ClientId, JwtId, Subject, Thumbprint};
 use crate::identity::{Identity, IdentityKind};
 use crate::policy::{ClaimsAt, ClaimsPolicy, Policy};
 use crate::scope::Scope;
@@ -228,6 +228,20 @@ impl<'a> IdTokenClaims<'a> {
     }
 }
 
+/// `cnf`: the key that must prove itself with a token (RFC 7800 §3.1, RFC 9449 §6.1); in access tokens and at introspection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation(pub Thumbprint);
+
+impl Serialize for Confirmation {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Cnf {
+            jkt: String,
+        }
+        Cnf { jkt: self.0.to_string() }.serialize(serializer)
+    }
+}
+
 /// The claims of an access token for a resource (RFC 9068 §2.2).
 #[derive(Debug, Serialize)]
 pub struct AccessTokenClaims<'a> {
@@ -241,6 +255,8 @@ pub struct AccessTokenClaims<'a> {
     jti: JwtId,
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
 }
 
 impl<'a> AccessTokenClaims<'a> {
@@ -256,7 +272,14 @@ impl<'a> AccessTokenClaims<'a> {
             auth_time: envelope.auth_time,
             jti,
             scope: scope.to_string(),
+            cnf: None,
         }
+    }
+
+    /// Binds the token to a key.
+    #[must_use]
+    pub fn bound_to(self, cnf: Option<Confirmation>) -> Self {
+        Self { cnf, ..self }
     }
 }
 

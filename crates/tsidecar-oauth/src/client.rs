@@ -484,6 +484,18 @@ impl Client {
         self.spec.login
     }
 
+    /// Whether every token of the client must be bound to a key (RFC 9449 §5.2).
+    pub const fn requires_proof(&self) -> bool {
+        self.spec.require_dpop
+    }
+
+    /// The algorithms of the client's proofs (RFC 9449): all that we know, but without RS256 when its assertions may not have it
+    /// either (FAPI 2.0 Security Profile §5.4.1).
+    pub fn proof_algorithms(&self) -> &'static [VerifyAlgorithm] {
+        let with_rs256 = self.spec.signed.assertion_algs.contains(&VerifyAlgorithm::Rs256);
+        if with_rs256 { &VerifyAlgorithm::ALL } else { &VerifyAlgorithm::FAPI }
+    }
+
     /// The lives of what is issued to this client.
     pub const fn lives(&self) -> Lives {
         self.spec.lives

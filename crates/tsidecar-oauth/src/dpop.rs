@@ -54,6 +54,12 @@ pub enum DpopError {
     /// Without a nonce of ours, or with an old one: the answer carries a fresh one.
     #[error("DPoP: use the nonce of the DPoP-Nonce header")]
     Nonce,
+    /// Two headers, or one that is not text.
+    #[error("DPoP: the header must stand once")]
+    Header,
+    /// `dpop_jkt` names another key than the one that proved itself (RFC 9449 §10.1).
+    #[error("DPoP: dpop_jkt is not the key of the proof")]
+    OtherKey,
     /// Used before.
     #[error("DPoP: the proof was used before (jti)")]
     Replayed,
@@ -72,6 +78,8 @@ impl DpopError {
             | Self::Time
             | Self::JwtId
             | Self::AccessToken
+            | Self::Header
+            | Self::OtherKey
             | Self::Replayed => ErrorCode::InvalidDpopProof,
         }
     }

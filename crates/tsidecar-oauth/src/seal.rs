@@ -52,6 +52,7 @@ enum Purpose {
     Access,
     Refresh,
     Device,
+    ProofNonce,
 }
 
 impl Purpose {
@@ -61,6 +62,7 @@ impl Purpose {
             Self::Access => "access",
             Self::Refresh => "refresh",
             Self::Device => "device form",
+            Self::ProofNonce => "proof nonce",
         }
     }
 }
@@ -223,6 +225,7 @@ pub struct SealingKey {
     device: Subkey,
     refresh: Hmac<Sha256>,
     refresh_context: Vec<u8>,
+    proof_nonce: Hmac<Sha256>,
 }
 
 struct Subkey {
@@ -253,15 +256,18 @@ impl SealingKey {
                 associated: associated(issuer, purpose, id),
             }
         };
+        let hash = |purpose| {
+            let key = subkey::<64>(&extract, purpose, CodeEpoch(0));
+            <Hmac<Sha256> as KeyInit>::new((&*key).into())
+        };
         Self {
             id,
             code: cipher(Purpose::Code, epoch),
             access: cipher(Purpose::Access, CodeEpoch(0)),
             device: cipher(Purpose::Device, CodeEpoch(0)),
-            refresh: <Hmac<Sha256> as KeyInit>::new(
-                (&*subkey::<64>(&extract, Purpose::Refresh, CodeEpoch(0))).into(),
-            ),
+            refresh: hash(Purpose::Refresh),
             refresh_context: associated(issuer, Purpose::Refresh, id),
+            proof_nonce: hash(Purpose::ProofNonce).chain_update(associated(issuer, Purpose::ProofNonce, id)),
         }
     }
 
@@ -275,7 +281,7 @@ impl SealingKey {
             Purpose::Code => Ok(&self.code),
             Purpose::Access => Ok(&self.access),
             Purpose::Device => Ok(&self.device),
-            Purpose::Refresh => Err(SealError::Form),
+            Purpose::Refresh | Purpose::ProofNonce => Err(SealError::Form),
         }
     }
 
@@ -410,6 +416,16 @@ impl SealingKeys {
         let generation = rest.first_chunk::<4>().ok_or(SealError::Form)?;
         let generation = Generation::from_number(u32::from_be_bytes(*generation));
         Ok(RefreshToken::new(GrantId::from_bytes(*grant), generation))
+    }
+
+    /// What server nonces of proofs are made with (RFC 9449 §8): a keyed hash by the active key. A rotation ends the nonces of
+    /// before, and clients are told to take a fresh one.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    pub fn nonce_hash(&self) -> Result<impl Fn(&[u8; 8]) -> [u8; 32], SealError> {
+        let hash = self.active()?.proof_nonce.clone();
+        Ok(move |step: &[u8; 8]| hash.clone().chain_update(step).finalize().into_bytes().into())
     }
 
     fn seal<T: Serialize>(
@@ -589,6 +605,17 @@ pub(crate) mod tests {
             ..largest
         };
         assert_eq!(keys.seal_code(&huge, nonce(1)).err(), Some(SealError::TooLong));
+    }
+
+    #[test]
+    fn nonces_of_proofs_have_a_key_of_their_own() {
+        let hash = |keys: SealingKeys| keys.nonce_hash().unwrap()(&[0; 8]);
+        let one = hash(ours());
+        assert_eq!(one, hash(keys("https://idp.tail.test", 9, 1)));
+        assert_ne!(one, hash(keys("https://idp.tail.test", 8, 0)));
+        assert_ne!(one, hash(keys("https://other.tail.test", 9, 0)));
+        assert_ne!(one, ours().nonce_hash().unwrap()(&[1; 8]));
+        assert!(SealingKeys::default().nonce_hash().is_err());
     }
 
     proptest! {

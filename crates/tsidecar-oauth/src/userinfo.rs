@@ -1,13 +1,14 @@
-//! The UserInfo endpoint (OpenID Connect Core §5.3, RFC 6750): a bearer token, and what it is still good for.
+//! The UserInfo endpoint (OpenID Connect Core §5.3, RFC 6750, RFC 9449 §7): an access token, and what it is still good for.
 //!
 //! Layer 2.
 
 use std::net::IpAddr;
 
 use crate::client::Client;
+use crate::dpop::DpopError;
 use crate::error::ErrorCode;
 use crate::grant::Grant;
-use crate::id::Listener;
+use crate::id::{Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::policy::{Denied, Policy};
 use crate::seal::{SealError, SealedAccess};
@@ -41,6 +42,18 @@ pub enum BearerError {
     /// The policy says no (any more).
     #[error("{0}")]
     Denied(Denied),
+    /// The token is bound to a key and came without a proof of it (RFC 9449 §7.2).
+    #[error("the access token is bound to a key: send it as DPoP with a proof")]
+    Bound,
+    /// A token as `DPoP` that is bound to no key (RFC 9449 §7.1).
+    #[error("the access token is bound to no key: send it as Bearer")]
+    Unbound,
+    /// A proof by another key than the token's.
+    #[error("the access token is bound to another key")]
+    WrongKey,
+    /// A proof that is not believed.
+    #[error("{0}")]
+    Proof(DpopError),
     /// The token does not carry `openid`.
     #[error("the access token needs the scope openid")]
     Scope,
@@ -53,33 +66,77 @@ impl BearerError {
             Self::Missing => None,
             Self::Malformed => Some(ErrorCode::InvalidRequest),
             Self::Scope => Some(ErrorCode::InsufficientScope),
+            Self::Proof(error) => Some(error.code()),
             Self::Seal(_)
             | Self::Expired
             | Self::GrantGone
             | Self::ClientGone
             | Self::IdentityChanged
+            | Self::Bound
+            | Self::Unbound
+            | Self::WrongKey
             | Self::Denied(_) => Some(ErrorCode::InvalidToken),
         }
     }
 }
 
-/// Reads the bearer token of a request from its Authorization header, or from the form body of a POST (RFC 6750 §2.1,
-/// §2.2); never from the query.
-///
-/// # Errors
-/// [`BearerError::Missing`], [`BearerError::Malformed`].
-pub fn bearer(authorization: Option<&str>, body: Option<&str>) -> Result<TokenText, BearerError> {
-    match (authorization, body) {
-        (None, None) => Err(BearerError::Missing),
-        (Some(_), Some(_)) => Err(BearerError::Malformed),
-        (None, Some(token)) => Ok(TokenText::new(token.to_owned())),
-        (Some(header), None) => match header.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && is_token68(token.trim()) => {
-                Ok(TokenText::new(token.trim().to_owned()))
+/// How an access token was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// By itself (RFC 6750).
+    Bearer,
+    /// With a proof of possession (RFC 9449 §7.1).
+    Dpop,
+}
+
+/// An access token as it was sent.
+#[derive(Debug)]
+pub struct PresentedToken {
+    /// The token.
+    pub token: TokenText,
+    /// How it was sent.
+    pub scheme: Scheme,
+}
+
+impl PresentedToken {
+    /// Reads the token of a request from its Authorization header, or from the form body of a POST (RFC 6750 §2.1, §2.2); never
+    /// from the query. Names of schemes are equal in all cases (RFC 9110 §11.1).
+    ///
+    /// # Errors
+    /// [`BearerError::Missing`], [`BearerError::Malformed`].
+    pub fn read(authorization: Option<&str>, body: Option<&str>) -> Result<Self, BearerError> {
+        let (scheme, token) = match (authorization, body) {
+            (None, None) => return Err(BearerError::Missing),
+            (Some(_), Some(_)) => return Err(BearerError::Malformed),
+            (None, Some(token)) => (Scheme::Bearer, token),
+            (Some(header), None) => {
+                let (scheme, token) = header.split_once(' ').ok_or(BearerError::Malformed)?;
+                let scheme = match scheme {
+                    _ if scheme.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+                    _ if scheme.eq_ignore_ascii_case("dpop") => Scheme::Dpop,
+                    _ => return Err(BearerError::Missing),
+                };
+                let token = Some(token.trim()).filter(|token| is_token68(token));
+                (scheme, token.ok_or(BearerError::Malformed)?)
             }
-            Some((scheme, _)) if !scheme.eq_ignore_ascii_case("bearer") => Err(BearerError::Missing),
-            Some(_) | None => Err(BearerError::Malformed),
-        },
+        };
+        Ok(Self { token: TokenText::new(token.to_owned()), scheme })
+    }
+}
+
+impl Scheme {
+    /// The key that must prove itself with a token that was sent so: a bound token never comes as Bearer, an unbound one never as
+    /// `DPoP` (RFC 9449 §7.1, §7.2).
+    ///
+    /// # Errors
+    /// [`BearerError::Bound`], [`BearerError::Unbound`].
+    pub const fn key_of(self, access: &SealedAccess) -> Result<Option<Thumbprint>, BearerError> {
+        match (self, access.key) {
+            (Self::Bearer, None) => Ok(None),
+            (Self::Dpop, Some(key)) => Ok(Some(key)),
+            (Self::Bearer, Some(_)) => Err(BearerError::Bound),
+            (Self::Dpop, None) => Err(BearerError::Unbound),
+        }
     }
 }
 
@@ -145,18 +202,40 @@ mod tests {
     use crate::settle::tests::{at, grant};
 
     #[test]
-    fn one_bearer_token_by_header_or_body() {
-        let read = |header, body| bearer(header, body).map(|token| token.expose().to_owned());
-        assert_eq!(read(Some("Bearer abc"), None), Ok("abc".into()));
-        assert_eq!(read(Some("bearer abc"), None), Ok("abc".into()));
-        assert_eq!(read(None, Some("abc")), Ok("abc".into()));
+    fn one_token_by_header_or_body() {
+        use Scheme::{Bearer, Dpop};
+        let read = |header, body| {
+            PresentedToken::read(header, body).map(|read| (read.scheme, read.token.expose().to_owned()))
+        };
+        assert_eq!(read(Some("Bearer abc"), None), Ok((Bearer, "abc".into())));
+        assert_eq!(read(Some("bearer abc"), None), Ok((Bearer, "abc".into())));
+        for header in ["DPoP abc", "dpop abc", "DPOP abc"] {
+            assert_eq!(read(Some(header), None), Ok((Dpop, "abc".into())));
+        }
+        assert_eq!(read(None, Some("abc")), Ok((Bearer, "abc".into())));
         assert_eq!(read(None, None), Err(BearerError::Missing));
         assert_eq!(read(Some("Basic abc"), None), Err(BearerError::Missing));
-        for bad in ["Bearer", "Bearer ", "Bearer a b", "Bearer a\"b"] {
+        for bad in ["Bearer", "Bearer ", "Bearer a b", "Bearer a\"b", "DPoP", "DPoP a b"] {
             assert_eq!(read(Some(bad), None), Err(BearerError::Malformed), "{bad}");
         }
         assert_eq!(read(Some("Bearer abc"), Some("abc")), Err(BearerError::Malformed));
         assert_eq!(BearerError::Missing.code(), None);
+    }
+
+    #[test]
+    fn bound_tokens_need_a_proof_and_unbound_ones_have_none() {
+        let access = |key| SealedAccess {
+            key,
+            grant: grant().id(),
+            scope: Scope::parse("openid"),
+            issued_at: at(1_000),
+            expires_at: at(1_600),
+        };
+        let key = Some(Thumbprint::from_bytes([7; 32]));
+        assert_eq!(Scheme::Bearer.key_of(&access(None)), Ok(None));
+        assert_eq!(Scheme::Dpop.key_of(&access(key)), Ok(key));
+        assert_eq!(Scheme::Bearer.key_of(&access(key)), Err(BearerError::Bound));
+        assert_eq!(Scheme::Dpop.key_of(&access(None)), Err(BearerError::Unbound));
     }
 
     #[test]

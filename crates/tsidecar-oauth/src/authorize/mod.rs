@@ -16,8 +16,9 @@ pub use self::reason::{DirectError, RedirectReason};
 pub use self::target::{AuthorizationResponse, RedirectTarget};
 use crate::acr::Acr;
 use crate::client::{Client, GrantType, PkceRule};
+use crate::dpop::DpopError;
 use crate::fresh::FreshId;
-use crate::id::{ClientId, GrantId, Listener};
+use crate::id::{ClientId, GrantId, Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::params::Params;
 use crate::pkce::CodeChallenge;
@@ -59,6 +60,7 @@ pub struct AuthorizationRequest {
     nonce: Option<String>,
     scope: Scope,
     resources: Vec<ResourceIndicator>,
+    key: Option<Thumbprint>,
 }
 
 impl AuthorizationRequest {
@@ -88,14 +90,31 @@ impl AuthorizationRequest {
             }
             PkceRule::Required | PkceRule::OrNonce | PkceRule::Optional => (),
         }
+        let key = key(params)?;
         check_prompt(params)?;
         let resources = wanted.iter().map(|resource| resource.uri.clone()).collect();
-        Ok(Self { client: client.id().clone(), target, challenge, nonce, scope, resources })
+        Ok(Self { client: client.id().clone(), target, challenge, nonce, scope, resources, key })
     }
 
     /// The proven target.
     pub const fn target(&self) -> &RedirectTarget {
         &self.target
+    }
+
+    /// The key that must prove itself at redemption, if one was named (RFC 9449 §10).
+    pub const fn key(&self) -> Option<Thumbprint> {
+        self.key
+    }
+
+    /// Binds the code to the key that has proved itself when the request was pushed (RFC 9449 §10.1).
+    ///
+    /// # Errors
+    /// [`DpopError::OtherKey`] when `dpop_jkt` names another one.
+    pub fn bind(self, proven: Thumbprint) -> Result<Self, DpopError> {
+        match self.key {
+            Some(named) if named != proven => Err(DpopError::OtherKey),
+            Some(_) | None => Ok(Self { key: Some(proven), ..self }),
+        }
     }
 
     /// The scope that will be granted.
@@ -165,6 +184,12 @@ fn challenge(params: &Params) -> Result<Option<CodeChallenge>, RedirectReason> {
     }
 }
 
+/// `dpop_jkt` (RFC 9449 §10).
+fn key(params: &Params) -> Result<Option<Thumbprint>, RedirectReason> {
+    let named = params.get("dpop_jkt").map(|text| Thumbprint::parse(text).ok_or(RedirectReason::ProofKey));
+    named.transpose()
+}
+
 /// Judges `prompt` and `max_age` for people whom the network signs in: each authorization is a fresh authentication, so
 /// `prompt=none` and any positive `max_age` hold; what needs an answer from a person does not.
 fn check_prompt(params: &Params) -> Result<(), RedirectReason> {
@@ -223,7 +248,7 @@ pub fn issue(
         acr: Acr::Ambient,
         session: None,
         requested: RequestedClaims::default(),
-        key: None,
+        key: request.key,
         issued_at: occasion.now,
         expires_at: occasion.now.after(CODE_LIFETIME),
     })
@@ -430,6 +455,24 @@ pub(crate) mod tests {
                 reason.to_string().bytes().all(|b| matches!(b, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e)),
                 "{reason}"
             );
+        }
+    }
+
+    /// RFC 9449 §10, §10.1.
+    #[test]
+    fn a_code_may_be_bound_to_a_key() {
+        const JKT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+        let (jkt, other) = (Thumbprint::parse(JKT).unwrap(), Thumbprint::from_bytes([1; 32]));
+        let named = with_challenge(&format!("dpop_jkt={JKT}")).unwrap();
+        assert_eq!(named.key(), Some(jkt));
+        assert_eq!(named.clone().bind(other).unwrap_err(), DpopError::OtherKey);
+        assert_eq!(named.bind(jkt).unwrap().key(), Some(jkt));
+        let unnamed = with_challenge("").unwrap();
+        assert_eq!((unnamed.key(), unnamed.bind(other).unwrap().key()), (None, Some(other)));
+        for bad in ["short", &format!("{JKT}="), &format!("{JKT}A"), &JKT.replace('-', "+")] {
+            let form =
+                url::form_urlencoded::Serializer::new(String::new()).append_pair("dpop_jkt", bad).finish();
+            assert_eq!(with_challenge(&form).unwrap_err(), RedirectReason::ProofKey, "{bad}");
         }
     }
 }

@@ -86,6 +86,9 @@ pub enum RedirectReason {
     /// `nonce` is longer than 512 bytes.
     #[error("nonce is longer than 512 bytes")]
     Nonce,
+    /// `dpop_jkt` is no thumbprint (RFC 9449 §10).
+    #[error("dpop_jkt must be 43 characters of base64url")]
+    ProofKey,
     /// `prompt` contradicts itself.
     #[error("prompt=none cannot be combined with other values")]
     Prompt,
@@ -138,6 +141,7 @@ impl RedirectReason {
             | Self::PkceRequired
             | Self::PkceOrNonce
             | Self::Nonce
+            | Self::ProofKey
             | Self::Prompt
             | Self::MaxAge
             | Self::TooLarge => ErrorCode::InvalidRequest,

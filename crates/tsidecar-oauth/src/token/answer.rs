@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::TokenError;
 use super::code::chosen;
-use crate::claims::{AccessTokenClaims, Envelope, IdTokenClaims, IdentityClaims, SCOPES};
+use crate::claims::{AccessTokenClaims, Confirmation, Envelope, IdTokenClaims, IdentityClaims, SCOPES};
 use crate::client::Client;
 use crate::fresh::FreshNonce;
 use crate::grant::{Generation, Grant};
-use crate::id::JwtId;
+use crate::id::{JwtId, Thumbprint};
 use crate::identity::Identity;
 use crate::jose::{JoseError, SigningKeys, TokenType, access_token_hash};
 use crate::policy::{ClaimsAt, Policy};
@@ -49,6 +49,8 @@ pub struct Answer<'a> {
     pub nonce: Option<&'a str>,
     /// The generation of the refresh token; `None` when the client gets none.
     pub refresh: Option<Generation>,
+    /// The key that proved itself, to which the access token is bound (RFC 9449 §6).
+    pub key: Option<Thumbprint>,
     /// `iat`.
     pub now: UnixTime,
 }
@@ -68,6 +70,7 @@ pub enum AnswerError {
 #[derive(Debug)]
 pub struct TokenResponse {
     access_token: TokenText,
+    token_type: &'static str,
     expires_in: u64,
     refresh_token: Option<TokenText>,
     id_token: Option<TokenText>,
@@ -75,7 +78,7 @@ pub struct TokenResponse {
 }
 
 impl TokenResponse {
-    /// The JSON of the answer: `token_type` is always `Bearer`, `expires_in` an integer, `scope` always there.
+    /// The JSON of the answer: `token_type` is `Bearer`, or `DPoP` for a bound token; `expires_in` an integer, `scope` always there.
     ///
     /// # Errors
     /// When serde fails, which would be our own fault.
@@ -95,7 +98,7 @@ impl TokenResponse {
         let mut json = Vec::with_capacity(2048);
         let body = Body {
             access_token: self.access_token.expose(),
-            token_type: "Bearer",
+            token_type: self.token_type,
             expires_in: self.expires_in,
             refresh_token: self.refresh_token.as_ref().map(TokenText::expose),
             id_token: self.id_token.as_ref().map(TokenText::expose),
@@ -134,6 +137,7 @@ impl Answer<'_> {
         let scope = self.said_scope().to_string();
         Ok(TokenResponse {
             access_token,
+            token_type: if self.key.is_some() { "DPoP" } else { "Bearer" },
             expires_in: self.access_life().as_secs(),
             refresh_token,
             id_token,
@@ -172,7 +176,7 @@ impl Answer<'_> {
             let access = SealedAccess {
                 grant: self.grant.id(),
                 scope: self.scope.clone(),
-                key: None,
+                key: self.key,
                 issued_at: self.now,
                 expires_at: self.now.after(self.access_life()),
             };
@@ -180,7 +184,8 @@ impl Answer<'_> {
         };
         let scope = resource.part_of(self.scope);
         let jti = JwtId::new(fresh.into_id());
-        let claims = AccessTokenClaims::new(self.envelope(keys.issuer), resource.uri.as_str(), &scope, jti);
+        let claims = AccessTokenClaims::new(self.envelope(keys.issuer), resource.uri.as_str(), &scope, jti)
+            .bound_to(self.key.map(Confirmation));
         let token = keys.signing.active(resource.alg)?.sign(TokenType::AccessToken, &claims)?;
         Ok(TokenText::new(token.expose().to_owned()))
     }
@@ -215,7 +220,7 @@ mod tests {
     use crate::authorize::tests::resources;
     use crate::client::ClientSpec;
     use crate::client::tests::public;
-    use crate::jose::{Algorithm, tests::key};
+    use crate::jose::{Algorithm, tests::key as signing_key};
     use crate::key::KeyState;
     use crate::policy::tests::alice;
     use crate::seal::tests::keys as sealing_keys;
@@ -227,10 +232,19 @@ mod tests {
     }
 
     fn sign(scope: &str, resource: Option<&Resource>, spec: ClientSpec) -> (Value, SealingKeys) {
+        sign_for(None, scope, resource, spec)
+    }
+
+    fn sign_for(
+        key: Option<Thumbprint>,
+        scope: &str,
+        resource: Option<&Resource>,
+        spec: ClientSpec,
+    ) -> (Value, SealingKeys) {
         let client = Client::new(spec, UnixTime::default()).unwrap();
         let (grant, scope, identity, policy) = (grant(), Scope::parse(scope), alice(), Policy::default());
         let issuer = Issuer::parse("https://idp.tail.test").unwrap();
-        let signing = SigningKeys::new(vec![(key(Algorithm::Es256), KeyState::Active)]);
+        let signing = SigningKeys::new(vec![(signing_key(Algorithm::Es256), KeyState::Active)]);
         let sealing = sealing_keys(issuer.as_str(), 9, 0);
         let answer = Answer {
             client: &client,
@@ -241,6 +255,7 @@ mod tests {
             policy: &policy,
             nonce: Some("n"),
             refresh: Some(Generation::from_number(4)),
+            key,
             now: at(2_000),
         };
         let keys = Keys { issuer: &issuer, signing: &signing, sealing: &sealing };
@@ -290,6 +305,20 @@ mod tests {
             json!({"iss": "https://idp.tail.test", "sub": "userid:1001", "aud": "https://mcp.test/mcp", "client_id": "cli",
                 "exp": 2600, "iat": 2000, "auth_time": 990, "jti": "AQEBAQEBAQEBAQEBAQEBAQ", "scope": "read"})
         );
+    }
+
+    /// RFC 9449 §5, §6.1: `token_type`, and the key in both forms of access token.
+    #[test]
+    fn a_token_bound_to_a_key() {
+        let key = Thumbprint::parse("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+        let (body, sealing) = sign_for(key, "openid", None, es256());
+        assert_eq!(body["token_type"], "DPoP");
+        let access = TokenText::new(body["access_token"].as_str().unwrap().into());
+        assert_eq!(sealing.open_access(&access).unwrap().key, key);
+        let resources = resources();
+        let (body, _) = sign_for(key, "read", resources.iter().next(), es256());
+        let claims = part(body["access_token"].as_str().unwrap(), 1);
+        assert_eq!(claims["cnf"], json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{CodeRequest, TokenError, check_verifier};
+use super::{CodeRequest, TokenError, check_key, check_verifier};
 use crate::client::{Client, GrantType};
 use crate::client_auth::AuthenticatedClient;
 use crate::grant::{Grant, GrantFacts, Place};
-use crate::id::Listener;
+use crate::id::{Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::resource::{Resource, Resources};
@@ -29,6 +29,7 @@ pub enum CodeRefusal {
 pub struct Redemption {
     code: SealedCode,
     resources: Vec<ResourceIndicator>,
+    proven: Option<Thumbprint>,
 }
 
 impl Redemption {
@@ -52,7 +53,7 @@ impl Redemption {
         Self::fits(&code, request, client.client(), resources).map_err(CodeRefusal::Refused).map(
             |resources| {
                 let resources = resources.iter().map(|resource| resource.uri.clone()).collect();
-                Self { code, resources }
+                Self { code, resources, proven: None }
             },
         )
     }
@@ -78,6 +79,15 @@ impl Redemption {
         Ok(granted)
     }
 
+    /// Judges the key that proved itself, if one did: a code may be bound to one (RFC 9449 §10).
+    ///
+    /// # Errors
+    /// [`TokenError::ProofMissing`], [`TokenError::WrongKey`].
+    pub fn proven_by(self, proven: Option<Thumbprint>) -> Result<Self, TokenError> {
+        check_key(self.code.key, proven)?;
+        Ok(Self { proven, ..self })
+    }
+
     /// The address for which whois must be asked now, and the listener whose destination counts.
     pub const fn sighting(&self) -> (IpAddr, &Listener) {
         (self.code.address, &self.code.listener)
@@ -90,7 +100,7 @@ impl Redemption {
 
     /// Makes the draft of the grant, if the device is still the same person's and the policy still admits them.
     ///
-    /// `place` is where the request came from; it binds the refresh tokens of public clients only.
+    /// `place` is where the request came from; it binds the refresh tokens of public clients that proved no key (RFC 9449 §5).
     ///
     /// # Errors
     /// [`TokenError::IdentityChanged`], [`TokenError::Denied`].
@@ -111,10 +121,12 @@ impl Redemption {
         let refreshes = client.client().may_use(GrantType::RefreshToken);
         // Without a refresh token nothing outlives the access token, so the grant need not either.
         let longest = if refreshes { lives.refresh_absolute } else { lives.access_token };
+        let key = self.proven.filter(|_| client.client().is_public());
         let facts = GrantFacts {
             resources: self.resources.clone(),
             method: client.method(),
-            place: place.filter(|_| client.client().is_public()),
+            place: place.filter(|_| client.client().is_public() && key.is_none()),
+            key,
             expires_at: now.after(longest),
             idle: refreshes.then_some(lives.refresh_idle),
             ..facts(code)
@@ -297,5 +309,32 @@ mod tests {
         );
         let facts = grant.unwrap().facts().clone();
         assert_eq!((facts.idle, facts.expires_at), (None, at(1_610)));
+    }
+
+    /// RFC 9449 §5, §10: a code bound to a key needs its proof; only refresh tokens of public clients are bound to the key, and
+    /// those not to a place, too.
+    #[test]
+    fn a_proof_binds_by_kind_of_client() {
+        let key = |byte| Some(Thumbprint::from_bytes([byte; 32]));
+        let bound = || SealedCode { key: key(1), ..code() };
+        let redemption = |code: SealedCode, proven| {
+            check(code, &request(), confidential(), 1_001).unwrap().proven_by(proven)
+        };
+        assert_eq!(redemption(bound(), None).unwrap_err(), TokenError::ProofMissing);
+        assert_eq!(redemption(bound(), key(2)).unwrap_err(), TokenError::WrongKey);
+        assert!(redemption(bound(), key(1)).is_ok());
+        let device = Some(Place::Device(DeviceId::parse("nALICE").unwrap()));
+        let draft = |spec: ClientSpec, proven| {
+            let code = SealedCode { client: ClientId::parse(&spec.id).unwrap(), ..code() };
+            let client = authenticated(spec);
+            let redemption = Redemption::check(code, &request(), &client, &resources(), at(1_001)).unwrap();
+            let redemption = redemption.proven_by(proven).unwrap();
+            let draft =
+                redemption.draft(&client, &alice(), &Policy::default(), device.clone(), at(1_001)).unwrap();
+            (draft.facts().key, draft.facts().place.clone())
+        };
+        assert_eq!(draft(confidential(), key(2)), (None, None));
+        assert_eq!(draft(public(), key(2)), (key(2), None));
+        assert_eq!(draft(public(), None), (None, device.clone()));
     }
 }

@@ -9,6 +9,7 @@ pub mod refresh;
 
 use crate::client::GrantType;
 use crate::error::ErrorCode;
+use crate::id::Thumbprint;
 use crate::params::Params;
 use crate::pkce::CodeVerifier;
 use crate::policy::Denied;
@@ -183,6 +184,12 @@ pub enum TokenError {
     /// A public client's token from another place than its code.
     #[error("the code or refresh token belongs to another device")]
     WrongPlace,
+    /// No proof of possession, and the client, the code or the refresh token needs one (RFC 9449 §5, §5.2, §10).
+    #[error("DPoP: a proof is needed")]
+    ProofMissing,
+    /// A proof by another key than the one to which the code or refresh token is bound.
+    #[error("DPoP: the code or token is bound to another key")]
+    WrongKey,
     /// The device left the tailnet, or belongs to somebody else now.
     #[error("the device is gone, or belongs to somebody else now")]
     IdentityChanged,
@@ -207,6 +214,7 @@ impl TokenError {
             Self::SlowDown => ErrorCode::SlowDown,
             Self::DeviceCodeExpired => ErrorCode::ExpiredToken,
             Self::DeviceDenied => ErrorCode::AccessDenied,
+            Self::ProofMissing => ErrorCode::InvalidDpopProof,
             Self::Seal(_)
             | Self::DeviceCodeUnknown
             | Self::WrongClient
@@ -224,6 +232,7 @@ impl TokenError {
             | Self::RefreshAhead
             | Self::WeakerAuthentication
             | Self::WrongPlace
+            | Self::WrongKey
             | Self::IdentityChanged
             | Self::DeviceRefused
             | Self::Denied(_) => ErrorCode::InvalidGrant,
@@ -238,8 +247,19 @@ impl TokenError {
                 | Self::RefreshReused
                 | Self::RefreshAhead
                 | Self::WrongPlace
+                | Self::WrongKey
                 | Self::WrongClient
         )
+    }
+}
+
+/// Checks the key that proved itself against the one to which a code or refresh token is bound, if it is.
+fn check_key(bound: Option<Thumbprint>, proven: Option<Thumbprint>) -> Result<(), TokenError> {
+    match (bound, proven) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(TokenError::ProofMissing),
+        (Some(bound), Some(proven)) if bound == proven => Ok(()),
+        (Some(_), Some(_)) => Err(TokenError::WrongKey),
     }
 }
 

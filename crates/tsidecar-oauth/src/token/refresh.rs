@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::{RefreshRequest, TokenError};
+use super::{RefreshRequest, TokenError, check_key};
 use crate::claims::SCOPES;
 use crate::client::Client;
 use crate::client_auth::AuthenticatedClient;
 use crate::grant::{Generation, Grant, Place};
-use crate::id::Listener;
+use crate::id::{Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::resource::Resources;
@@ -61,6 +61,15 @@ impl<'a> Refresh<'a> {
     /// Tells whether the place of the request must be known: only public clients are bound to one.
     pub const fn needs_place(&self) -> bool {
         self.grant.facts().place.is_some()
+    }
+
+    /// Judges the key that proved itself, if one did: a public client's token may be bound to one (RFC 9449 §5).
+    ///
+    /// # Errors
+    /// [`TokenError::ProofMissing`], [`TokenError::WrongKey`].
+    pub fn proven_by(self, proven: Option<Thumbprint>) -> Result<Self, TokenError> {
+        check_key(self.grant.facts().key, proven)?;
+        Ok(self)
     }
 
     /// Judges the place of the request: a public client's token works where its code was redeemed.
@@ -247,5 +256,21 @@ mod tests {
         let next = Generation::from_number(3);
         assert_eq!(successor(Rotated::Repeated(next)), Ok(next));
         assert_eq!(successor(Rotated::Rotated(next)), Ok(next));
+    }
+
+    /// RFC 9449 §5: a bound token needs a proof by its key; one that is not bound may come with any.
+    #[test]
+    fn a_bound_token_needs_its_key() {
+        let key = |byte| Some(Thumbprint::from_bytes([byte; 32]));
+        let proven = |bound, proven| {
+            let facts = GrantFacts { key: bound, ..grant().facts().clone() };
+            let grant = Grant::from_stored(grant().id(), facts, grant().state());
+            Refresh { grant: &grant, scope: Scope::parse("openid") }.proven_by(proven).map(|_| ())
+        };
+        assert_eq!(proven(key(1), key(1)), Ok(()));
+        assert_eq!(proven(key(1), key(2)), Err(TokenError::WrongKey));
+        assert_eq!(proven(key(1), None), Err(TokenError::ProofMissing));
+        assert_eq!(proven(None, key(2)), Ok(()));
+        assert_eq!(proven(None, None), Ok(()));
     }
 }
