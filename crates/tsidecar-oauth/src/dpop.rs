@@ -4,6 +4,7 @@
 //! [`Mark`] that the store must not have seen yet.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use url::Url;
@@ -129,9 +130,11 @@ impl ServerNonces {
 }
 
 /// Whether a proof needs a nonce of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum NonceRule {
     /// It may have one, which then must be good.
+    #[serde(rename = "off")]
     Optional,
     /// It must have one.
     Required,

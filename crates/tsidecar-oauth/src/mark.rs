@@ -20,6 +20,7 @@ pub enum MarkKind {
 /// The mark of one `jti`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
+    kind: MarkKind,
     digest: [u8; 16],
     until: UnixTime,
 }
@@ -27,19 +28,24 @@ pub struct Mark {
 impl Mark {
     /// The mark of a `jti` of somebody; it is kept until then.
     pub fn new(kind: MarkKind, who: &str, jti: &str, until: UnixTime) -> Self {
-        let kind: &[u8] = match kind {
+        let name: &[u8] = match kind {
             MarkKind::Assertion => b"assertion",
             MarkKind::Proof => b"proof",
             MarkKind::Pushed => b"pushed",
         };
         let mut hash = Sha256::new();
-        for part in [kind, who.as_bytes(), jti.as_bytes()] {
+        for part in [name, who.as_bytes(), jti.as_bytes()] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
         let mut digest = [0; 16];
         digest.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
-        Self { digest, until }
+        Self { kind, digest, until }
+    }
+
+    /// What it is of.
+    pub const fn kind(&self) -> MarkKind {
+        self.kind
     }
 
     /// The key in the store.

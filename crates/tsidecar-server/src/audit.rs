@@ -6,8 +6,9 @@ use tsidecar_oauth::authorize::RedirectReason;
 use tsidecar_oauth::client::Client;
 use tsidecar_oauth::client_auth::ClientAuthError;
 use tsidecar_oauth::device::{DeviceAnswer, DeviceRequest, FormError, Relation, Requester};
+use tsidecar_oauth::dpop::DpopError;
 use tsidecar_oauth::grant::Grant;
-use tsidecar_oauth::id::{ClientId, GrantId, Subject};
+use tsidecar_oauth::id::{ClientId, GrantId, Subject, Thumbprint};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::par::PushError;
 use tsidecar_oauth::scope::Scope;
@@ -179,8 +180,8 @@ pub fn token_refused(
     }
 }
 
-/// Tokens were issued.
-pub fn token_issued(client: &Client, grant: &Grant, scope: &Scope) {
+/// Tokens were issued; `key` is the one to which they are bound.
+pub fn token_issued(client: &Client, grant: &Grant, scope: &Scope, key: Option<Thumbprint>) {
     tracing::info!(
         target: TARGET,
         event = "token_issued",
@@ -189,7 +190,20 @@ pub fn token_issued(client: &Client, grant: &Grant, scope: &Scope) {
         device = %grant.facts().device,
         grant.id = %grant.id(),
         scope = %scope,
+        jkt = key.map(tracing::field::display),
         "tokens were issued"
+    );
+}
+
+/// A proof of possession was refused.
+pub fn proof_refused(caller: &Caller, client: &Client, error: DpopError) {
+    tracing::info!(
+        target: TARGET,
+        event = "proof_refused",
+        client.id = %client.id(),
+        peer.addr = %caller.origin(),
+        error.reason = %error,
+        "a proof of possession was refused"
     );
 }
 

@@ -13,7 +13,7 @@ use tsidecar_oauth::client_auth::{AuthenticatedClient, ClientAuthError, Judging,
 use tsidecar_oauth::dpop::{DpopError, DpopProof};
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::jose::PublicKeys;
-use tsidecar_oauth::mark::Mark;
+use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::params::Params;
 use tsidecar_oauth::time::UnixTime;
 
@@ -69,16 +69,16 @@ impl Shown {
 
     /// What an error of the verb means that had the marks.
     pub fn failure(&self, caller: &Caller, error: StoreError) -> Failure {
-        match (error, self.assertion, self.proof) {
-            (StoreError::Seen, Some(_), _) => {
+        match error {
+            StoreError::Seen(MarkKind::Assertion) => {
                 audit::shown_again(caller, self.client.as_ref(), "client assertion");
                 ClientAuthError::Assertion(AssertionError::Replayed).into()
             }
-            (StoreError::Seen, None, Some(_)) => {
+            StoreError::Seen(MarkKind::Proof) => {
                 audit::shown_again(caller, self.client.as_ref(), "proof of possession");
                 DpopError::Replayed.into()
             }
-            (error, ..) => error.into(),
+            error => error.into(),
         }
     }
 }

@@ -125,7 +125,7 @@ impl From<StoreError> for Failure {
             StoreError::NoSpace { .. } | StoreError::Closed => {
                 Self::Unavailable { retry_after: AWAY_RETRY, why }
             }
-            StoreError::Seen
+            StoreError::Seen(_)
             | StoreError::TooLarge { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Io(..) => Self::Broken { why },

@@ -2,7 +2,7 @@
 //!
 //! Wiring: [`command`] → [`config`], [`state`], [`keys`], [`store`] → [`snapshot`] and [`tailnet`] → [`app`] → [`serve`].
 //! A request: [`serve`] → [`peer`] (may it connect, whose is it) → [`router`] → [`endpoint`] → [`web`].
-//! Who the client is, is judged in [`client_auth`]. Whom whois names is judged in [`identity`]; what an endpoint returns when it does not answer is a [`failure`].
+//! Who the client is, is judged in [`client_auth`], which key it holds in [`proof`]. Whom whois names is judged in [`identity`]; what an endpoint returns when it does not answer is a [`failure`].
 //!
 //! A library only so that the binary, the demonstration, fuzz targets and tests use the same parts.
 
@@ -24,6 +24,7 @@ pub mod log;
 pub mod notify;
 pub mod outbound;
 pub mod peer;
+pub mod proof;
 pub mod reload;
 pub mod request_object;
 pub mod router;

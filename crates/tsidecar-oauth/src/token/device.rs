@@ -8,7 +8,7 @@ use crate::client::{Client, GrantType};
 use crate::client_auth::AuthenticatedClient;
 use crate::device::{Approval, DeviceRequest, Polled, Timing};
 use crate::grant::{Grant, GrantFacts, Place};
-use crate::id::Listener;
+use crate::id::{Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::requested::RequestedClaims;
@@ -38,6 +38,7 @@ pub struct DeviceRedemption {
     request: DeviceRequest,
     approval: Approval,
     resources: Vec<ResourceIndicator>,
+    proven: Option<Thumbprint>,
 }
 
 impl DeviceRedemption {
@@ -64,7 +65,13 @@ impl DeviceRedemption {
             .collect::<Result<_, _>>()
             .map_err(|_| TokenError::Resource)?;
         chosen(poll.resources.iter().map(String::as_str), granted.iter())?;
-        Ok(Self { request, approval, resources: granted })
+        Ok(Self { request, approval, resources: granted, proven: None })
+    }
+
+    /// Takes note of the key that proved itself with the poll, if one did (RFC 9449 §5).
+    #[must_use]
+    pub fn proven_by(self, proven: Option<Thumbprint>) -> Self {
+        Self { proven, ..self }
     }
 
     /// The address of the person's device for which whois must be asked now, and the listener whose destination counts.
@@ -74,7 +81,7 @@ impl DeviceRedemption {
 
     /// Makes the draft of the grant, if the device of the approval is still the same person's and the policy still admits them.
     ///
-    /// `place` is where the poll came from; it binds the refresh tokens of public clients only.
+    /// `place` is where the poll came from; it binds the refresh tokens of public clients that proved no key (RFC 9449 §5).
     ///
     /// # Errors
     /// [`TokenError::IdentityChanged`], [`TokenError::Denied`].
@@ -95,6 +102,8 @@ impl DeviceRedemption {
         let refreshes = client.client().may_use(GrantType::RefreshToken);
         // Without a refresh token nothing outlives the access token, so the grant need not either.
         let longest = if refreshes { lives.refresh_absolute } else { lives.access_token };
+        let is_public = client.client().is_public();
+        let key = self.proven.filter(|_| is_public);
         let facts = GrantFacts {
             client: request.client.clone(),
             subject: approval.subject.clone(),
@@ -107,10 +116,10 @@ impl DeviceRedemption {
             acr: Acr::Confirmed,
             session: None,
             requested: RequestedClaims::default(),
-            key: None,
+            key,
             issued_at: approval.at,
             method: client.method(),
-            place: client.client().is_public().then_some(place),
+            place: (is_public && key.is_none()).then_some(place),
             expires_at: now.after(longest),
             idle: refreshes.then_some(lives.refresh_idle),
         };

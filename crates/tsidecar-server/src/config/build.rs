@@ -43,6 +43,7 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
     overlay(&mut config.claims.tsidp_claims, file.compat.tsidp_claims);
     limits(source, &file.limits, &mut config)?;
     keys(source, &file.keys, &mut config.keys)?;
+    overlay(&mut config.dpop.nonce, file.dpop.nonce);
     super::outbound::overlay(source, &file.outbound, &mut config)?;
     if let Some(dir) = &file.state.dir {
         config.state_dir = absolute(source, &[Key("state"), Key("dir")], dir)?;

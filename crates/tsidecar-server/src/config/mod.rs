@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tsidecar_localapi::ServiceName;
 use tsidecar_oauth::client::ClientSpec;
+use tsidecar_oauth::dpop::NonceRule;
 use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::policy::FileRule;
 use tsidecar_oauth::resource::Resource;
@@ -55,6 +56,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[keys]`.
     pub keys: KeysConfig,
+    /// `[dpop]`.
+    pub dpop: DpopConfig,
     /// `[outbound]`.
     pub outbound: OutboundConfig,
     /// `[state] dir`.
@@ -194,6 +197,13 @@ impl KeysConfig {
     }
 }
 
+/// `[dpop]`: proofs of possession.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DpopConfig {
+    /// Whether every proof needs a nonce of ours.
+    pub nonce: NonceRule,
+}
+
 /// `[log]`: what is written to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -282,6 +292,7 @@ impl Default for Config {
                 publish_ahead: Lifetime::from_days(1),
                 algorithms: vec![Algorithm::Rs256, Algorithm::Es256],
             },
+            dpop: DpopConfig { nonce: NonceRule::Optional },
             outbound: OutboundConfig::default(),
             state_dir: "/var/lib/tsidecar".into(),
             log: LogConfig { format: LogFormat::Text, level: LogLevel::Info },

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tsidecar_oauth::algorithm::VerifyAlgorithm;
 use tsidecar_oauth::client::{AuthMethod, GrantType, Login, PkceRule};
+use tsidecar_oauth::dpop::NonceRule;
 use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::rule::TaggedIdentity;
 
@@ -22,6 +23,7 @@ pub(super) struct File {
     pub compat: Compat,
     pub limits: Limits,
     pub keys: Keys,
+    pub dpop: Dpop,
     pub outbound: Outbound,
     pub state: State,
     pub log: Log,
@@ -108,6 +110,12 @@ pub(super) struct Keys {
     pub rotate_every: Option<LengthOrOff>,
     pub publish_ahead: Option<Length>,
     pub algorithms: Option<Vec<Algorithm>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Dpop {
+    pub nonce: Option<NonceRule>,
 }
 
 #[derive(Default, Deserialize)]

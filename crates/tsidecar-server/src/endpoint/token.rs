@@ -4,11 +4,13 @@ mod device;
 
 use std::sync::Arc;
 
-use hyper::header;
+use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode};
 use tsidecar_oauth::client_auth::AuthenticatedClient;
+use tsidecar_oauth::discovery::TOKEN;
+use tsidecar_oauth::error::ErrorCode;
 use tsidecar_oauth::grant::{Generation, Grant, Place};
-use tsidecar_oauth::id::{GrantId, Listener, Subject};
+use tsidecar_oauth::id::{GrantId, Listener, Subject, Thumbprint};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::params::Params;
 use tsidecar_oauth::resource::Resource;
@@ -25,6 +27,7 @@ use crate::client_auth::{ClientRequest, Shown, authenticate_with};
 use crate::failure::Failure;
 use crate::identity::Sighting;
 use crate::peer::Caller;
+use crate::proof::{self, Proving};
 use crate::snapshot::Snapshot;
 use crate::store::{Intent, Pending, StoreError};
 use crate::web::error::Challenge;
@@ -50,14 +53,20 @@ struct Granted<'a> {
     identity: Arc<Identity>,
     nonce: Option<String>,
     refresh: Option<Generation>,
+    key: Option<Thumbprint>,
 }
 
 impl<'a> Granted<'a> {
     /// What a new grant comes to.
-    fn new(grant: Grant, resource: Option<&'a Resource>, identity: Arc<Identity>) -> Self {
+    fn new(
+        grant: Grant,
+        resource: Option<&'a Resource>,
+        identity: Arc<Identity>,
+        key: Option<Thumbprint>,
+    ) -> Self {
         let refresh = grant.facts().idle.map(|_| grant.state().generation);
         let scope = grant.facts().scope.clone();
-        Self { grant, scope, resource, identity, nonce: None, refresh }
+        Self { grant, scope, resource, identity, nonce: None, refresh, key }
     }
 }
 
@@ -70,10 +79,22 @@ pub async fn handle(
 ) -> Answer {
     let has_header = request.headers().contains_key(header::AUTHORIZATION);
     let challenge = if has_header { Challenge::Basic } else { Challenge::None };
-    match token(app, snapshot, caller, request).await {
+    let offers_nonce = proof::offers_nonce(snapshot, request.headers());
+    let result = token(app, snapshot, caller, request).await;
+    let wants_nonce = result.as_ref().is_err_and(wants_nonce);
+    let answer = match result {
         Ok(body) => with_pragma(json(StatusCode::OK, body)),
         Err(failure) => error::answer(&failure, &snapshot.issuer, challenge),
+    };
+    match offers_nonce || wants_nonce {
+        true => proof::with_nonce(answer, snapshot, app.clock.now()),
+        false => answer,
     }
+}
+
+/// Whether a request failed only for a nonce: it will come again with one (RFC 9449 §8).
+const fn wants_nonce(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused { code: ErrorCode::UseDpopNonce, .. })
 }
 
 /// RFC 6749 §5.1 asks for both headers; old caches know only this one.
@@ -94,33 +115,52 @@ async fn token(
     let request = ClientRequest { caller, headers: &parts.headers, params: &params, now };
     let (client, mut shown) = authenticate_with(app, snapshot, request).await?;
     let asked = Asked { app, snapshot, caller, client, now };
-    let granted = asked.grant(&params, &mut shown).await;
+    let granted = asked.grant(&params, &parts.headers, &mut shown).await;
     match &granted {
         // A request that may simply be sent again has used nothing up.
         Ok(_) | Err(Failure::Unavailable { .. }) => (),
+        Err(failure) if wants_nonce(failure) => (),
         Err(_) => shown.record(app, caller, now).await?,
     }
     asked.respond(&granted?)
 }
 
 impl<'a> Asked<'a> {
-    async fn grant(&self, params: &Params, shown: &mut Shown) -> Result<Granted<'a>, Failure> {
+    async fn grant(
+        &self,
+        params: &Params,
+        headers: &HeaderMap,
+        shown: &mut Shown,
+    ) -> Result<Granted<'a>, Failure> {
         let request = TokenRequest::parse(params)?;
         if !self.client.client().may_use(request.grant_type()) {
             return Err(TokenError::GrantTypeNotAllowed.into());
         }
+        let key = self.proven(headers, shown)?;
         // From here the request may commit; the committer waits for it a moment before it flushes.
         let intent = self.app.store.intent();
         match &request {
-            TokenRequest::AuthorizationCode(request) => self.redeem(request, shown, intent).await,
-            TokenRequest::RefreshToken(request) => self.refresh(request, shown, intent).await,
-            TokenRequest::DeviceCode(request) => self.poll(request, shown, intent).await,
+            TokenRequest::AuthorizationCode(request) => self.redeem(request, key, shown, intent).await,
+            TokenRequest::RefreshToken(request) => self.refresh(request, key, shown, intent).await,
+            TokenRequest::DeviceCode(request) => self.poll(request, key, shown, intent).await,
+        }
+    }
+
+    /// The key that proves itself, before anything is burned; a client may be obliged to.
+    fn proven(&self, headers: &HeaderMap, shown: &mut Shown) -> Result<Option<Thumbprint>, Failure> {
+        let client = self.client.client();
+        let proving = Proving { headers, method: "POST", path: TOKEN, access_token: None, now: self.now };
+        let key = proof::of_client(self.snapshot, client, self.caller, proving, shown)?;
+        match key {
+            None if client.requires_proof() => Err(self.refuse(TokenError::ProofMissing)),
+            key => Ok(key),
         }
     }
 
     async fn redeem(
         &self,
         request: &CodeRequest,
+        key: Option<Thumbprint>,
         shown: &mut Shown,
         intent: Intent,
     ) -> Result<Granted<'a>, Failure> {
@@ -138,16 +178,18 @@ impl<'a> Asked<'a> {
                 return Err(self.refuse_of(Some((id, &subject)), TokenError::WrongClient));
             }
         };
+        let redemption = redemption.proven_by(key).map_err(|error| self.refuse(error))?;
         let (address, listener) = redemption.sighting();
         let identity = self.identify(address, listener).await?;
-        let place = if self.client.client().is_public() { Some(self.place().await?) } else { None };
+        let by_place = self.client.client().is_public() && key.is_none();
+        let place = if by_place { Some(self.place().await?) } else { None };
         let grant = redemption.draft(&self.client, &identity, &self.snapshot.policy, place, self.now);
         let grant = grant.map_err(|error| self.refuse(error))?;
         let resource =
             resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
         let resource = resource.map_err(|error| self.refuse(error))?;
         self.write(&grant, shown, intent).await?;
-        Ok(Granted { nonce: redemption.code().nonce.clone(), ..Granted::new(grant, resource, identity) })
+        Ok(Granted { nonce: redemption.code().nonce.clone(), ..Granted::new(grant, resource, identity, key) })
     }
 
     /// Writes a grant, once.
@@ -164,6 +206,7 @@ impl<'a> Asked<'a> {
     async fn refresh(
         &self,
         request: &RefreshRequest,
+        key: Option<Thumbprint>,
         shown: &mut Shown,
         intent: Intent,
     ) -> Result<Granted<'a>, Failure> {
@@ -173,6 +216,7 @@ impl<'a> Asked<'a> {
         let grant = grant.map_err(|error| self.refuse(error))?;
         let refuse = |error| self.refuse_of(Some((grant.id(), &grant.facts().subject)), error);
         let refresh = Refresh::check(&grant, request, &self.client, &self.snapshot.resources, self.now)
+            .and_then(|refresh| refresh.proven_by(key))
             .map_err(refuse)?;
         let place = if refresh.needs_place() { Some(self.place().await?) } else { None };
         let refresh = refresh.at(place.as_ref()).map_err(refuse)?;
@@ -187,7 +231,7 @@ impl<'a> Asked<'a> {
         let rotated = self.queued(intent, rotated).await;
         let rotated = rotated.map_err(|error| shown.failure(self.caller, error))?;
         let generation = successor(rotated).map_err(refuse)?;
-        Ok(Granted { grant, scope, resource, identity, nonce: None, refresh: Some(generation) })
+        Ok(Granted { grant, scope, resource, identity, nonce: None, refresh: Some(generation), key })
     }
 
     /// Asks who is on the device of a code or grant, now, by the listener that it began on.
@@ -236,6 +280,7 @@ impl<'a> Asked<'a> {
             policy: &self.snapshot.policy,
             nonce: granted.nonce.as_deref(),
             refresh: granted.refresh,
+            key: granted.key,
             now: self.now,
         };
         let keys = Keys {
@@ -244,7 +289,7 @@ impl<'a> Asked<'a> {
             sealing: &self.snapshot.sealing,
         };
         // The change is durable, so it is recorded before anything else can fail.
-        audit::token_issued(self.client.client(), &granted.grant, &granted.scope);
+        audit::token_issued(self.client.client(), &granted.grant, &granted.scope, granted.key);
         let response = answer.sign(keys, entropy::nonce())?;
         Ok(response.to_json()?)
     }

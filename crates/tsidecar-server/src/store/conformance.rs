@@ -318,16 +318,16 @@ fn mark(jti: &str, until: u64) -> Mark {
 
 fn a_mark_is_made_once(store: &Arc<dyn Store>) {
     store.mark(vec![mark("a", 1_100)], at(1_000)).wait().unwrap();
-    let seen = |answer: Result<(), StoreError>| matches!(answer, Err(StoreError::Seen));
+    let seen = |answer: Result<(), StoreError>| matches!(answer, Err(StoreError::Seen(MarkKind::Proof)));
     assert!(seen(store.mark(vec![mark("a", 1_100)], at(1_099)).wait()));
     // None of several is made when one is there, and what they came with does not happen.
     let redeemed = store.redeem_once(grant(1), vec![mark("b", 1_100), mark("a", 1_100)], at(1_050));
-    assert!(matches!(redeemed.wait(), Err(StoreError::Seen)));
+    assert!(matches!(redeemed.wait(), Err(StoreError::Seen(MarkKind::Proof))));
     assert!(store.grant(grant(1).id()).unwrap().is_none());
     let redeemed = store.redeem_once(grant(1), vec![mark("b", 1_100)], at(1_050)).wait();
     assert_eq!(redeemed.unwrap(), Redeemed::New);
     let rotate = |marks, now| store.rotate_once(grant(1).id(), generation(0), marks, at(now)).wait();
-    assert!(matches!(rotate(vec![mark("b", 1_100)], 1_060), Err(StoreError::Seen)));
+    assert!(matches!(rotate(vec![mark("b", 1_100)], 1_060), Err(StoreError::Seen(MarkKind::Proof))));
     assert_eq!(rotate(vec![mark("c", 1_100)], 1_060).unwrap(), Rotated::Rotated(generation(1)));
     store.mark(Vec::new(), at(1_000)).wait().unwrap();
     // Its time is over: what it marks has expired.
@@ -341,7 +341,10 @@ fn what_is_kept_for_a_time_is_forgotten_after_it(store: &Arc<dyn Store>) {
     assert_eq!(store.forget_expired(10, at(1_000)).wait().unwrap(), 0);
     assert_eq!(store.forget_expired(1, at(1_250)).wait().unwrap(), 1);
     assert_eq!(store.forget_expired(10, at(1_250)).wait().unwrap(), 1);
-    assert!(matches!(store.mark(vec![mark("c", 1_300)], at(1_250)).wait(), Err(StoreError::Seen)));
+    assert!(matches!(
+        store.mark(vec![mark("c", 1_300)], at(1_250)).wait(),
+        Err(StoreError::Seen(MarkKind::Proof))
+    ));
 }
 
 fn pushed_request(client: &str, state: &str, number: u8) -> PushedRequest {

@@ -294,7 +294,7 @@ impl Ledger {
         for mark in marks {
             let known: Option<(UnixTime, ())> = self.kept(Table::Marks, mark.digest())?;
             if known.is_some_and(|(until, ())| !until.is_past(now)) {
-                return Err(StoreError::Seen.into());
+                return Err(StoreError::Seen(mark.kind()).into());
             }
         }
         marks.iter().try_for_each(|mark| self.keep(Table::Marks, mark.digest(), mark.until(), &()))

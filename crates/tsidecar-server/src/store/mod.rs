@@ -38,7 +38,7 @@ use tsidecar_oauth::device::{
 use tsidecar_oauth::fresh::FreshSecret;
 use tsidecar_oauth::grant::{Generation, Grant};
 use tsidecar_oauth::id::{ClientId, GrantId};
-use tsidecar_oauth::mark::Mark;
+use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
@@ -338,7 +338,7 @@ pub enum StoreError {
     },
     /// A mark is there already: an assertion or a proof was shown before.
     #[error("it was shown before")]
-    Seen,
+    Seen(MarkKind),
     /// The database failed to read.
     #[error("the database failed: {0}")]
     Io(#[source] io::Error),

@@ -3,9 +3,10 @@
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use serde::Serialize;
+use tsidecar_oauth::algorithm::VerifyAlgorithm;
 use tsidecar_oauth::error::{ErrorCode, plain};
 use tsidecar_oauth::uri::Issuer;
-use tsidecar_oauth::userinfo::BearerError;
+use tsidecar_oauth::userinfo::{BearerError, Scheme};
 
 use super::response::{Answer, json};
 use crate::failure::Failure;
@@ -103,11 +104,14 @@ pub fn method_not_allowed(allow: &'static str) -> Answer {
     answer
 }
 
-/// A refusal of a bearer token, with its challenge (RFC 6750 §3).
-pub fn bearer(error: BearerError, issuer: &Issuer) -> Answer {
+/// A refusal of an access token, with the challenges of the schemes that would do (RFC 6750 §3, RFC 9449 §7.1).
+pub fn bearer(error: BearerError, scheme: Scheme, issuer: &Issuer) -> Answer {
+    let description = plain(&error.to_string());
+    let algorithms = VerifyAlgorithm::NAMES.join(" ");
     let Some(code) = error.code() else {
-        let mut answer = oauth(StatusCode::UNAUTHORIZED, ErrorCode::InvalidToken, &error.to_string());
+        let mut answer = oauth(StatusCode::UNAUTHORIZED, ErrorCode::InvalidToken, &description);
         challenge_header(&mut answer, &format!("Bearer realm=\"{issuer}\""));
+        challenge_header(&mut answer, &format!("DPoP realm=\"{issuer}\", algs=\"{algorithms}\""));
         return answer;
     };
     let status = match code {
@@ -115,11 +119,17 @@ pub fn bearer(error: BearerError, issuer: &Issuer) -> Answer {
         ErrorCode::InsufficientScope => StatusCode::FORBIDDEN,
         _ => StatusCode::UNAUTHORIZED,
     };
-    let mut answer = oauth(status, code, &error.to_string());
+    // A bound token is of no use as Bearer, nor an unbound one as DPoP.
+    let (name, algorithms) = match (scheme, error) {
+        (_, BearerError::Unbound) | (Scheme::Bearer, _) if error != BearerError::Bound => {
+            ("Bearer", String::new())
+        }
+        _ => ("DPoP", format!(", algs=\"{algorithms}\"")),
+    };
+    let mut answer = oauth(status, code, &description);
     let scope = if code == ErrorCode::InsufficientScope { ", scope=\"openid\"" } else { "" };
     let challenge = format!(
-        "Bearer realm=\"{issuer}\", error=\"{code}\", error_description=\"{}\"{scope}",
-        plain(&error.to_string())
+        "{name} realm=\"{issuer}\", error=\"{code}\", error_description=\"{description}\"{scope}{algorithms}"
     );
     challenge_header(&mut answer, &challenge);
     answer
@@ -127,6 +137,6 @@ pub fn bearer(error: BearerError, issuer: &Issuer) -> Answer {
 
 fn challenge_header(answer: &mut Answer, challenge: &str) {
     if let Ok(value) = HeaderValue::from_str(challenge) {
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        answer.headers_mut().append(header::WWW_AUTHENTICATE, value);
     }
 }

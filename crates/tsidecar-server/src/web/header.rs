@@ -1,6 +1,6 @@
 //! Request headers that must stand once and be text.
 
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
 /// A header stands twice, or is not text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +12,15 @@ pub struct Unreadable;
 /// # Errors
 /// [`Unreadable`] when it is repeated, or not visible ASCII.
 pub fn authorization(headers: &HeaderMap) -> Result<Option<&str>, Unreadable> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
+    once(headers, &AUTHORIZATION)
+}
+
+/// A header that stands once, if there is one.
+///
+/// # Errors
+/// [`Unreadable`] when it is repeated, or not visible ASCII.
+pub fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Unreadable> {
+    let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else { return Ok(None) };
     match (first.to_str(), values.next()) {
         (Ok(text), None) => Ok(Some(text)),

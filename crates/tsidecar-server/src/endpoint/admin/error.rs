@@ -104,7 +104,7 @@ impl AdminError {
             Self::Store(StoreError::Busy | StoreError::NoSpace { .. } | StoreError::Closed)
             | Self::Unready(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
             Self::Store(StoreError::TooLarge { .. }) => (StatusCode::BAD_REQUEST, "invalid_client_metadata"),
-            Self::Store(StoreError::Seen | StoreError::Corrupt { .. } | StoreError::Io(_))
+            Self::Store(StoreError::Seen(_) | StoreError::Corrupt { .. } | StoreError::Io(_))
             | Self::Snapshot(_)
             | Self::Keys(
                 KeyError::State(_)

@@ -2,6 +2,7 @@
 
 use tsidecar_oauth::device::{Polled, Timing};
 use tsidecar_oauth::grant::Place;
+use tsidecar_oauth::id::Thumbprint;
 use tsidecar_oauth::token::answer::resource_of;
 use tsidecar_oauth::token::device::{DeviceRedemption, approved};
 use tsidecar_oauth::token::{DeviceCodeRequest, TokenError};
@@ -15,6 +16,7 @@ impl<'a> Asked<'a> {
     pub(super) async fn poll(
         &self,
         request: &DeviceCodeRequest,
+        key: Option<Thumbprint>,
         shown: &mut Shown,
         intent: Intent,
     ) -> Result<Granted<'a>, Failure> {
@@ -36,7 +38,7 @@ impl<'a> Asked<'a> {
         })?;
         let (client, resources) = (self.client.client(), &self.snapshot.resources);
         let redemption = DeviceRedemption::check(approved, request, client, resources, &place);
-        let redemption = redemption.map_err(|error| self.refuse(error))?;
+        let redemption = redemption.map_err(|error| self.refuse(error))?.proven_by(key);
         let (address, listener) = redemption.sighting();
         let identity = self.identify(address, listener).await?;
         let grant = redemption.draft(&self.client, &identity, &self.snapshot.policy, place, self.now);
@@ -44,7 +46,7 @@ impl<'a> Asked<'a> {
         let resource = resource_of(&grant, &request.resources, client, resources);
         let resource = resource.map_err(|error| self.refuse(error))?;
         self.write(&grant, shown, intent).await?;
-        Ok(Granted::new(grant, resource, identity))
+        Ok(Granted::new(grant, resource, identity, key))
     }
 
     /// What became of the authorization. One whose code another client shows is over, and what it gave is revoked.
