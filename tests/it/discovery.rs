@@ -75,6 +75,13 @@ fn both_documents_say_the_same() {
       "code_challenge_methods_supported": [
         "S256"
       ],
+      "dpop_signing_alg_values_supported": [
+        "RS256",
+        "PS256",
+        "ES256",
+        "EdDSA",
+        "Ed25519"
+      ],
       "claims_supported": [
         "iss",
         "sub",

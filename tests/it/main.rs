@@ -13,6 +13,7 @@ mod authorize;
 mod cors;
 mod device;
 mod discovery;
+mod dpop;
 mod flow_code;
 mod flow_refresh;
 mod form_post;

@@ -113,6 +113,7 @@ fn what_is_refused() {
     cache-control: no-store
     content-type: application/json
     www-authenticate: Bearer realm="https://idp.tail.test"
+    www-authenticate: DPoP realm="https://idp.tail.test", algs="RS256 PS256 ES256 EdDSA Ed25519"
     x-content-type-options: nosniff
 
     {

@@ -3,6 +3,7 @@
 pub(crate) mod browser;
 pub(crate) mod daemon;
 pub(crate) mod host;
+pub(crate) mod proof;
 pub(crate) mod tailnet;
 pub(crate) mod wire;
 

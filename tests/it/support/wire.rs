@@ -150,7 +150,8 @@ impl Reply {
             .collect();
         headers.sort();
         for (name, value) in headers {
-            writeln!(shown, "{name}: {}", without_code(value)).unwrap();
+            let value = if name == "dpop-nonce" { "[nonce]".to_owned() } else { without_code(value) };
+            writeln!(shown, "{name}: {value}").unwrap();
         }
         match serde_json::from_slice::<Value>(&self.body) {
             Ok(mut json) => {

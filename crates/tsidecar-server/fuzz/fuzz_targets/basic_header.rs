@@ -11,7 +11,7 @@ use tsidecar_oauth::{
     secret::ClientSecret,
     time::UnixTime,
     uri::Issuer,
-    userinfo::bearer,
+    userinfo::PresentedToken,
 };
 
 static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
@@ -28,7 +28,7 @@ static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
 
 fuzz_target!(|data: (Option<&str>, &[u8])| {
     let (header, body) = data;
-    if let Ok(token) = bearer(header, None) {
+    if let Ok(PresentedToken { token, .. }) = PresentedToken::read(header, None) {
         assert!(!token.expose().is_empty() && !token.expose().contains(' '));
     }
     let Ok(params) = Params::parse(body) else { return };
