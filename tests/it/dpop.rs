@@ -35,7 +35,7 @@ fn refused(reply: &Reply, error: &str) {
 #[test]
 fn tokens_of_a_public_client_are_bound_to_its_key() {
     let daemon = Daemon::new();
-    let (app, key, other) = (App::public(&daemon), Prover::new(), Prover::new());
+    let (app, key) = (App::public(&daemon), Prover::new());
     let first = login(&app, &key, &[]);
     assert_snapshot!(first.show(), @r#"
     200
@@ -77,7 +77,13 @@ fn tokens_of_a_public_client_are_bound_to_its_key() {
       "team": "eng"
     }
     "#);
-    let token = first.member("refresh_token");
+}
+
+#[test]
+fn a_refresh_token_of_a_public_client_needs_its_key() {
+    let daemon = Daemon::new();
+    let (app, key, other) = (App::public(&daemon), Prover::new(), Prover::new());
+    let token = login(&app, &key, &[]).member("refresh_token");
     assert_snapshot!(refresh(&app, &other, &token).show(), @r#"
     400
     access-control-allow-origin: *
@@ -272,15 +278,14 @@ fn through_another_name(request: Request) -> Request {
 #[test]
 fn bad_proofs_at_the_resource() {
     let daemon = Daemon::new();
-    let (app, key, other) = (App::public(&daemon), Prover::new(), Prover::new());
+    let (app, key) = (App::public(&daemon), Prover::new());
     let token = login(&app, &key, &[]).member("access_token");
     let ath = crate::support::proof::ath(&token);
     let with_ath = |claims: &Value| changed(json!({ "ath": ath }), claims);
     let mut cases: Vec<(&str, String)> = bad_proofs(&key)
         .into_iter()
         .map(|(name, header, claims)| {
-            let base = changed(json!({ "ath": ath }), &json!({}));
-            let mut all = base;
+            let mut all = json!({ "ath": ath });
             for (member, value) in claims.as_object().unwrap() {
                 all[member] = value.clone();
             }
@@ -305,6 +310,21 @@ fn bad_proofs_at_the_resource() {
         .userinfo(&token, &json!({}))
         .header("DPoP", &key.proof("GET", "/userinfo", &with_ath(&json!({}))));
     assert_eq!(daemon.send(&ALICE, twice).error(), "invalid_dpop_proof");
+    let in_body = Request::post("/userinfo", &[("access_token", &token)]);
+    let in_body = in_body.header("DPoP", &key.proof("POST", "/userinfo", &with_ath(&json!({}))));
+    assert_eq!(daemon.send(&ALICE, in_body).error(), "invalid_token");
+    // A correct proof after all of these, also by POST.
+    assert_eq!(daemon.send(&ALICE, key.userinfo(&token, &json!({}))).status, 200);
+    let post = Request::new("POST", "/userinfo").header("Authorization", &format!("DPoP {token}"));
+    let post = post.header("DPoP", &key.proof("POST", "/userinfo", &with_ath(&json!({}))));
+    assert_eq!(daemon.send(&ALICE, post).status, 200);
+}
+
+#[test]
+fn a_bound_token_without_its_key() {
+    let daemon = Daemon::new();
+    let (app, key, other) = (App::public(&daemon), Prover::new(), Prover::new());
+    let token = login(&app, &key, &[]).member("access_token");
     assert_snapshot!(daemon.send(&ALICE, other.userinfo(&token, &json!({}))).show(), @r#"
     401
     access-control-allow-origin: *
@@ -347,14 +367,6 @@ fn bad_proofs_at_the_resource() {
       "error_description": "the access token is bound to a key: send it as DPoP with a proof"
     }
     "#);
-    let in_body = Request::post("/userinfo", &[("access_token", &token)]);
-    let in_body = in_body.header("DPoP", &key.proof("POST", "/userinfo", &with_ath(&json!({}))));
-    assert_eq!(daemon.send(&ALICE, in_body).error(), "invalid_token");
-    // A correct proof after all of these, also by POST.
-    assert_eq!(daemon.send(&ALICE, key.userinfo(&token, &json!({}))).status, 200);
-    let post = Request::new("POST", "/userinfo").header("Authorization", &format!("DPoP {token}"));
-    let post = post.header("DPoP", &key.proof("POST", "/userinfo", &with_ath(&json!({}))));
-    assert_eq!(daemon.send(&ALICE, post).status, 200);
 }
 
 /// RFC 9449 §7.1: a token that is bound to no key is none of these.
@@ -523,8 +535,7 @@ fn a_proof_is_good_once() {
 /// RFC 9449 §8, §9.
 #[test]
 fn nonces_where_they_are_required() {
-    let signer = Signer::new("signer", VerifyAlgorithm::Es256);
-    let daemon = signer.register(Setup::default(), "").tables("[dpop]\nnonce = \"required\"").start();
+    let daemon = Setup::default().tables("[dpop]\nnonce = \"required\"").start();
     let (app, key) = (App::public(&daemon), Prover::new());
     let code = app.code(&ALICE, &[]);
     let told = daemon.send(&ALICE, key.prove(app.redemption(&code, &[]), &json!({})));
@@ -579,14 +590,24 @@ fn nonces_where_they_are_required() {
     let fresh = old.header("dpop-nonce").unwrap();
     assert_ne!(fresh, nonce);
     assert_eq!(daemon.send(&ALICE, key.userinfo(&token, &json!({ "nonce": fresh }))).status, 200);
-    // Who has no key never notices.
+}
+
+#[test]
+fn who_has_no_key_never_notices_nonces() {
+    let daemon = Setup::default().tables("[dpop]\nnonce = \"required\"").start();
+    let app = App::public(&daemon);
     let bearer = app.login(&ALICE, &[]);
     assert_eq!(bearer.header("dpop-nonce"), None);
     assert_eq!(app.userinfo(&ALICE, &bearer.member("access_token")).status, 200);
-    // Libraries repeat the request with another proof and the same assertion.
-    let app = signer.app(&daemon);
-    let claims = changed(signer.claims("one"), &json!({ "iat": now() + 241, "exp": now() + 500 }));
-    let assertion = signer.sign(&signer.header(), &claims);
+}
+
+/// Libraries repeat the request with another proof and the same assertion.
+#[test]
+fn a_nonce_that_is_asked_for_uses_up_no_assertion() {
+    let signer = Signer::new("signer", VerifyAlgorithm::Es256);
+    let daemon = signer.register(Setup::default(), "").tables("[dpop]\nnonce = \"required\"").start();
+    let (app, key) = (signer.app(&daemon), Prover::new());
+    let assertion = signer.assertion("one");
     let changes = [("client_assertion_type", TYPE), ("client_assertion", assertion.as_str())];
     let request = app.redemption(&app.code(&ALICE, &[]), &changes);
     let told = daemon.send(&ALICE, key.prove(request.clone(), &json!({})));

@@ -86,10 +86,7 @@ pub async fn handle(
         Ok(body) => with_pragma(json(StatusCode::OK, body)),
         Err(failure) => error::answer(&failure, &snapshot.issuer, challenge),
     };
-    match offers_nonce || wants_nonce {
-        true => proof::with_nonce(answer, snapshot, app.clock.now()),
-        false => answer,
-    }
+    if offers_nonce || wants_nonce { proof::with_nonce(answer, snapshot, app.clock.now()) } else { answer }
 }
 
 /// Whether a request failed only for a nonce: it will come again with one (RFC 9449 §8).
