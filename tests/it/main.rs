@@ -14,6 +14,8 @@ mod cors;
 mod device;
 mod discovery;
 mod dpop;
+mod dpop_fapi;
+mod dpop_proofs;
 mod flow_code;
 mod flow_refresh;
 mod form_post;

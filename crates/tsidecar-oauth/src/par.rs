@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::authorize::{AuthorizationRequest, DirectError, RedirectReason, RedirectTarget};
 use crate::client::Client;
+use crate::dpop::DpopError;
 use crate::error::ErrorCode;
 use crate::fresh::FreshSecret;
 use crate::id::{ClientId, Thumbprint};
@@ -143,6 +144,9 @@ pub enum PushError {
     /// `request_uri` (RFC 9126 §2.1).
     #[error("request_uri cannot be pushed")]
     RequestUri,
+    /// `dpop_jkt` names another key than the one that proved itself (RFC 9449 §10.1).
+    #[error("{0}")]
+    Proof(#[from] DpopError),
     /// At the authorization endpoint it would end on a page.
     #[error("{0}")]
     Direct(#[from] DirectError),
@@ -156,12 +160,13 @@ impl PushError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::RequestUri | Self::Direct(_) => ErrorCode::InvalidRequest,
+            Self::Proof(error) => error.code(),
             Self::Refused(reason) => reason.code(),
         }
     }
 }
 
-/// Judges a request as the authorization endpoint would, for the client that pushes it.
+/// Judges a request as the authorization endpoint would, for the client that pushes it; `key` has proved itself with it.
 ///
 /// # Errors
 /// [`PushError`].
@@ -173,7 +178,8 @@ pub fn validate(
     key: Option<Thumbprint>,
 ) -> Result<PushedRequest, PushError> {
     let target = RedirectTarget::prove(&params, Some(client), issuer)?;
-    AuthorizationRequest::validate(&params, client, target, resources)?;
+    let request = AuthorizationRequest::validate(&params, client, target, resources)?;
+    key.map(|key| request.bind(key)).transpose()?;
     let params = params.without(&CREDENTIALS).with("client_id", client.id().as_str());
     Ok(PushedRequest { client: client.id().clone(), params, key })
 }

@@ -3,6 +3,7 @@
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tsidecar_oauth::client::Client;
 use tsidecar_oauth::dpop::{DpopError, DpopProof, Expected, NonceRule, ServerNonces};
+use tsidecar_oauth::error::ErrorCode;
 use tsidecar_oauth::id::Thumbprint;
 use tsidecar_oauth::time::UnixTime;
 
@@ -76,6 +77,11 @@ pub fn of_client(
         shown.prove(&proof);
         proof.jkt()
     }))
+}
+
+/// Whether a request failed only for want of a nonce: it will come again with one (RFC 9449 §8), so it has used nothing up.
+pub const fn wants_nonce(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused { code: ErrorCode::UseDpopNonce, .. })
 }
 
 /// Whether the answer to a request with these headers offers a nonce whatever becomes of it: where nonces are needed, a client

@@ -64,6 +64,7 @@ fn errors_of_options() {
         "[keys]\nrotate_every = \"7d\"\npublish_ahead = \"7d\"",
         "[keys]\nalgorithms = [\"EdDSA\"]",
         "[keys]\nalgorithms = [\"RS256\", \"HS256\"]",
+        "[dpop]\nnonce = \"optional\"",
         "[outbound]\nca_file = \"ca.pem\"",
         "[outbound]\nca_file = \"/nowhere/ca.pem\"",
         "[outbound]\nca_file = \"/etc/passwd\"",
@@ -81,7 +82,7 @@ fn errors_of_options() {
         "issuer = \"https://a.test",
     ]), @r#"
     t.toml:1: issuer: "https://IDP.tail.test/" must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)
-    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, outbound, state, log, rule, client, resource
+    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, dpop, outbound, state, log, rule, client, resource
     t.toml:3: [listen] tailscale_ssh: "maybe" is not known; allowed: "refuse", "trusted"
     t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, admin_uid, service, proxy
     t.toml:2: [listen] socket: "serve.sock" must be an absolute path without ".."
@@ -112,6 +113,7 @@ fn errors_of_options() {
     t.toml:3: [keys] publish_ahead: must be shorter than rotate_every, which is "7d"
     t.toml:2: [keys] algorithms: "RS256" must be in it; "EdDSA" may be, too
     t.toml:2: [keys] algorithms: "HS256" is not known; allowed: "RS256", "ES256", "EdDSA"
+    t.toml:2: [dpop] nonce: "optional" is not known; allowed: "off", "required"
     t.toml:2: [outbound] ca_file: "ca.pem" must be an absolute path without ".."
     t.toml:2: [outbound] ca_file: /nowhere/ca.pem: cannot be read: No such file or directory (os error 2)
     t.toml:2: [outbound] ca_file: /etc/passwd has no certificate in it
@@ -273,6 +275,8 @@ fn everything_that_can_be_said_is_kept() {
         socket = "/run/s"
         [limits]
         node_requests_per_minute = 0
+        [dpop]
+        nonce = "required"
         [[client]]
         id = "a"
         name = "A"
@@ -380,6 +384,9 @@ fn everything_that_can_be_said_is_kept() {
                 Rs256,
                 Es256,
             ],
+        },
+        dpop: DpopConfig {
+            nonce: Required,
         },
         outbound: OutboundConfig {
             authorities: None,

@@ -6,6 +6,8 @@ use hyper::{Request, StatusCode, header};
 use serde::Serialize;
 use tsidecar_oauth::authorize::{Carrier, RedirectReason};
 use tsidecar_oauth::client::Client;
+use tsidecar_oauth::discovery::PAR;
+use tsidecar_oauth::id::Thumbprint;
 use tsidecar_oauth::par::{self, LIFETIME, Lane, PushError, PushedId, PushedRequest};
 use tsidecar_oauth::params::Params;
 use tsidecar_oauth::time::UnixTime;
@@ -14,6 +16,7 @@ use crate::app::App;
 use crate::client_auth::{ClientRequest, authenticate_with};
 use crate::failure::Failure;
 use crate::peer::{Caller, Origin};
+use crate::proof::{self, Proving};
 use crate::request_object::{OpenError, open};
 use crate::snapshot::Snapshot;
 use crate::store::{Once, StoreError};
@@ -39,12 +42,16 @@ pub async fn handle(
 ) -> Answer {
     let has_header = request.headers().contains_key(header::AUTHORIZATION);
     let challenge = if has_header { Challenge::Basic } else { Challenge::None };
-    match push(app, snapshot, caller, request).await.and_then(written) {
+    let offers_nonce = proof::offers_nonce(snapshot, request.headers());
+    let result = push(app, snapshot, caller, request).await.and_then(written);
+    let wants_nonce = result.as_ref().is_err_and(proof::wants_nonce);
+    let answer = match result {
         Ok(Some(body)) => json(StatusCode::CREATED, body),
         // Every place is free again when its request has expired.
         Ok(None) => error::crowded(u32::try_from(LIFETIME.as_secs()).unwrap_or(u32::MAX), CROWDED),
         Err(failure) => error::answer(&failure, &snapshot.issuer, challenge),
-    }
+    };
+    if offers_nonce || wants_nonce { proof::with_nonce(answer, snapshot, app.clock.now()) } else { answer }
 }
 
 fn written(id: Option<PushedId>) -> Result<Option<Vec<u8>>, Failure> {
@@ -65,10 +72,18 @@ async fn push(
     let asking = ClientRequest { caller, headers: &parts.headers, params: &params, now };
     let (client, mut shown) = authenticate_with(app, snapshot, asking).await?;
     let client = client.client();
-    let request = match judge(app, snapshot, caller, client, params, now).await {
+    let proving = Proving { headers: &parts.headers, method: "POST", path: PAR, access_token: None, now };
+    let judged = match proof::of_client(snapshot, client, caller, proving, &mut shown) {
+        Ok(key) => judge(app, snapshot, caller, client, params, now)
+            .await
+            .and_then(|params| validate(snapshot, caller, client, params, key)),
+        Err(failure) => Err(failure),
+    };
+    let request = match judged {
         Ok(request) => request,
         // A request that may simply be sent again has used nothing up.
         Err(failure @ Failure::Unavailable { .. }) => return Err(failure),
+        Err(failure) if proof::wants_nonce(&failure) => return Err(failure),
         Err(failure) => {
             shown.record(app, caller, now).await?;
             return Err(failure);
@@ -101,7 +116,7 @@ const TOO_LARGE: Failure = Failure::Http {
     description: "the pushed request is larger than 7 KiB",
 };
 
-/// Judges a request as `/authorize` would.
+/// The parameters of a request: its own, or those of its request object.
 async fn judge(
     app: &App,
     snapshot: &Snapshot,
@@ -109,24 +124,36 @@ async fn judge(
     client: &Client,
     params: Params,
     now: UnixTime,
-) -> Result<PushedRequest, Failure> {
-    let refuse = |error: PushError| {
-        audit::push_refused(caller, client, &error);
-        Failure::from(error)
-    };
-    let refuse_for = |reason: RedirectReason| refuse(PushError::from(reason));
+) -> Result<Params, Failure> {
+    let refuse_for = |reason: RedirectReason| refuse(caller, client, PushError::from(reason));
     if params.get("request_uri").is_some() {
-        return Err(refuse(PushError::RequestUri));
+        return Err(refuse(caller, client, PushError::RequestUri));
     }
     let carrier = Carrier::of(&params).map_err(refuse_for)?;
     carrier.admit_pushing(client).map_err(refuse_for)?;
-    let params = match &carrier {
+    match &carrier {
         Carrier::Object(object) => match open(app, snapshot, caller, client, object, now).await {
-            Ok(params) => params,
-            Err(OpenError::Refused(error)) => return Err(refuse_for(RedirectReason::RequestObject(error))),
-            Err(OpenError::Failed(failure)) => return Err(failure),
+            Ok(params) => Ok(params),
+            Err(OpenError::Refused(error)) => Err(refuse_for(RedirectReason::RequestObject(error))),
+            Err(OpenError::Failed(failure)) => Err(failure),
         },
-        Carrier::Plain | Carrier::Pushed(_) => params,
-    };
-    par::validate(params, client, &snapshot.resources, &snapshot.issuer, None).map_err(refuse)
+        Carrier::Plain | Carrier::Pushed(_) => Ok(params),
+    }
+}
+
+/// Judges a request as `/authorize` would; its code will be bound to the key that proved itself.
+fn validate(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    client: &Client,
+    params: Params,
+    key: Option<Thumbprint>,
+) -> Result<PushedRequest, Failure> {
+    par::validate(params, client, &snapshot.resources, &snapshot.issuer, key)
+        .map_err(|error| refuse(caller, client, error))
+}
+
+fn refuse(caller: &Caller, client: &Client, error: PushError) -> Failure {
+    audit::push_refused(caller, client, &error);
+    error.into()
 }

@@ -8,7 +8,6 @@ use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode};
 use tsidecar_oauth::client_auth::AuthenticatedClient;
 use tsidecar_oauth::discovery::TOKEN;
-use tsidecar_oauth::error::ErrorCode;
 use tsidecar_oauth::grant::{Generation, Grant, Place};
 use tsidecar_oauth::id::{GrantId, Listener, Subject, Thumbprint};
 use tsidecar_oauth::identity::Identity;
@@ -81,17 +80,12 @@ pub async fn handle(
     let challenge = if has_header { Challenge::Basic } else { Challenge::None };
     let offers_nonce = proof::offers_nonce(snapshot, request.headers());
     let result = token(app, snapshot, caller, request).await;
-    let wants_nonce = result.as_ref().is_err_and(wants_nonce);
+    let wants_nonce = result.as_ref().is_err_and(proof::wants_nonce);
     let answer = match result {
         Ok(body) => with_pragma(json(StatusCode::OK, body)),
         Err(failure) => error::answer(&failure, &snapshot.issuer, challenge),
     };
     if offers_nonce || wants_nonce { proof::with_nonce(answer, snapshot, app.clock.now()) } else { answer }
-}
-
-/// Whether a request failed only for a nonce: it will come again with one (RFC 9449 §8).
-const fn wants_nonce(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused { code: ErrorCode::UseDpopNonce, .. })
 }
 
 /// RFC 6749 §5.1 asks for both headers; old caches know only this one.
@@ -116,7 +110,7 @@ async fn token(
     match &granted {
         // A request that may simply be sent again has used nothing up.
         Ok(_) | Err(Failure::Unavailable { .. }) => (),
-        Err(failure) if wants_nonce(failure) => (),
+        Err(failure) if proof::wants_nonce(failure) => (),
         Err(_) => shown.record(app, caller, now).await?,
     }
     asked.respond(&granted?)

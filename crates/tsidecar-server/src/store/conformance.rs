@@ -430,7 +430,7 @@ fn a_pushed_request_comes_with_its_marks_and_fits(store: &Arc<dyn Store>) {
         store.push(pushed_request("app", state, number), Lane::Tailnet, once, at(1_000)).wait()
     };
     let first = push("s", 1, "one").unwrap().unwrap();
-    assert!(matches!(push("s", 2, "one"), Err(StoreError::Seen)));
+    assert!(matches!(push("s", 2, "one"), Err(StoreError::Seen(MarkKind::Proof))));
     let large = push(&"x".repeat(7_200), 3, "two").unwrap_err();
     assert!(matches!(large, StoreError::TooLarge { bytes } if bytes > 7_168), "{large}");
     assert!(push(&"x".repeat(6_900), 4, "three").unwrap().is_some());

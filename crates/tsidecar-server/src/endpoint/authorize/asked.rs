@@ -32,7 +32,6 @@ pub(super) struct Asked<'a> {
     /// The pushed request that this is, which a code uses up.
     pub(super) pushed: Option<PushedId>,
     /// The key of the proof of possession that the request was pushed with.
-    #[expect(dead_code, reason = "codes are bound to it together with DPoP at /token")]
     pub(super) key: Option<Thumbprint>,
 }
 
@@ -115,7 +114,10 @@ fn unstored(error: &StoreError) -> RedirectReason {
             tracing::warn!(error.reason = %error, "an authorization met a store that does not take changes");
             RedirectReason::Unavailable
         }
-        StoreError::TooLarge { .. } | StoreError::Corrupt { .. } | StoreError::Seen | StoreError::Io(_) => {
+        StoreError::TooLarge { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::Seen(_)
+        | StoreError::Io(_) => {
             tracing::error!(error.reason = %error, "an authorization failed on our side");
             RedirectReason::Broken
         }

@@ -88,6 +88,11 @@ async fn authorize(
     navigation.check_frame(params)?;
     let back = |reason| Refused::Back(Box::new(target.clone()), reason, None);
     let validated = AuthorizationRequest::validate(params, client, target.clone(), &snapshot.resources);
+    // A `dpop_jkt` that differs was refused at /par.
+    let validated = validated.and_then(|request| match asked.key {
+        Some(key) => request.bind(key).map_err(|_| RedirectReason::ProofKey),
+        None => Ok(request),
+    });
     let validated = validated.map_err(|reason| {
         audit::authorization_refused(caller, client, reason);
         back(reason)
