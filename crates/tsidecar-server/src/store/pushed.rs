@@ -78,7 +78,7 @@ pub(super) fn finish(
     now: UnixTime,
 ) -> Result<bool, ChangeError> {
     match ledger.mark(&[id.mark(client, now)], now) {
-        Err(ChangeError::Refused(StoreError::Seen)) => return Ok(false),
+        Err(ChangeError::Refused(StoreError::Seen(_))) => return Ok(false),
         marked => marked?,
     }
     let place = id.place(client);
