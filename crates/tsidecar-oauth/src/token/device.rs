@@ -197,6 +197,14 @@ mod tests {
         assert_eq!((facts.acr, facts.auth_time, facts.issued_at), (Acr::Confirmed, at(1_050), at(1_050)));
         assert_eq!((&facts.place, facts.expires_at), (&Some(laptop()), at(1_060 + 180 * 86_400)));
         assert_eq!(facts.scope.to_string(), "openid offline_access");
+        let key = Some(Thumbprint::from_bytes([7; 32]));
+        let proven = check(client.client(), &laptop(), &[]).unwrap().proven_by(key);
+        let bound = proven.draft(&client, &alice(), &Policy::default(), laptop(), at(1_060)).unwrap();
+        assert_eq!(
+            (bound.facts().key, &bound.facts().place),
+            (key, &None),
+            "the key is the bond, not the place"
+        );
         let first = redeem(None, grant.clone(), at(1_060));
         assert_eq!(first.outcome, Redeemed::New);
         let second = redeem(first.write.as_ref(), grant, at(1_065));
