@@ -75,4 +75,5 @@ macro_rules! basic {
 
 mod basic;
 mod config;
+mod fapi2;
 mod form_post;

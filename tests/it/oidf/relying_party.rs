@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tsidecar_oauth::jose::Algorithm;
 
-use crate::support::{ALICE, Daemon, Reply, Request, Setup, tailnet::INTERNET, wire::form};
+use crate::support::{Daemon, Reply, Request, Setup, host::Host, tailnet::INTERNET, wire::form};
 
 use super::{
     browser::{Browser, Callback, Landed, Mode},
@@ -20,6 +20,9 @@ use super::{
 };
 
 pub(crate) const ISSUER: &str = "https://idp.tail.test";
+
+/// Where clients want people after a logout.
+pub(crate) const POST_LOGOUT_REDIRECT_URI: &str = "https://rp.oidf.test/post_logout_redirect";
 
 /// The four answers to `prompt=none` when somebody would have to do something (OpenID Connect Core §3.1.2.6).
 pub(crate) const NOT_SILENTLY: [&str; 4] =
@@ -78,6 +81,7 @@ redirect_uris = ["{redirect_uri}"]
 login = "ambient"
 pkce = "optional"
 claims_in_id_token = false
+post_logout_redirect_uris = ["{POST_LOGOUT_REDIRECT_URI}"]
 "#
         )
     }
@@ -106,6 +110,16 @@ impl Suite {
     pub(crate) fn new(mode: Mode) -> Self {
         let clients = [FIRST, SECOND, POSTING].map(|client| client.entry());
         Self::on(Setup::default().tables(&clients.concat()).start(), mode)
+    }
+
+    /// One whose first client is told of logouts at `/backchannel_logout` of a host.
+    pub(crate) fn told_of_logouts(host: &Host) -> Self {
+        let told = format!(
+            "backchannel_logout_uri = \"{}\"\nbackchannel_logout_session_required = true\n",
+            host.url("/backchannel_logout")
+        );
+        let setup = Setup::default().tables(&format!("{}{told}", FIRST.entry())).tables(&host.tables());
+        Self::on(setup.start(), Mode::Query)
     }
 
     pub(crate) fn on(daemon: Daemon, mode: Mode) -> Self {
@@ -169,13 +183,13 @@ impl Suite {
     pub(crate) fn redeem(&self, client: Client, code: &str, more: &[(&str, &str)]) -> Reply {
         let fields =
             [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", client.redirect_uri)];
-        self.daemon.send(&ALICE, client.token_request(&[&fields, more].concat()))
+        self.send(client.token_request(&[&fields, more].concat()))
     }
 
     #[track_caller]
     pub(crate) fn refresh(&self, client: Client, token: &str, more: &[(&str, &str)]) -> Reply {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
-        self.daemon.send(&ALICE, client.token_request(&[&fields, more].concat()))
+        self.send(client.token_request(&[&fields, more].concat()))
     }
 
     #[track_caller]
