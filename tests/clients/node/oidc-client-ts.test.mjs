@@ -26,7 +26,7 @@ public = true
 redirect_uris = [${at('/callback')}, ${at('/silent')}]
 post_logout_redirect_uris = [${at('/')}]
 ${more}`
-  provider = await start(client('spa', '') + client('spa-frame', 'grant_types = ["authorization_code"]'))
+  provider = await start('[dpop]\nnonce = "required"\n' + client('spa', '') + client('spa-frame', 'grant_types = ["authorization_code"]'))
   browser = await launch()
 })
 
@@ -50,6 +50,7 @@ function page() {
   }
   return `<!doctype html><title>Application</title><link rel="icon" href="data:,"><script src="/oidc-client-ts.js"></script><script>
     const more = JSON.parse(sessionStorage.getItem('more') ?? '{}')
+    if (more.dpop) more.dpop.store = new oidc.IndexedDbDPoPStore()
     const manager = new oidc.UserManager({ ...${JSON.stringify(settings)}, ...more })
     const show = (user) => ({ ...user, expires_in: user.expires_in })
     if (location.pathname === '/silent') manager.signinSilentCallback()
@@ -117,6 +118,34 @@ test('oidc-client-ts: renews silently in a frame, without a cookie', async () =>
   assert.equal(went(tab, '/authorize'), 2)
   assert.equal(posted(tab, '/token'), 2)
   assert.deepEqual(tab.errors, [])
+})
+
+test('oidc-client-ts: tokens bound to a key of the browser, with nonces that it learns by CORS', async () => {
+  // The library's own call of userinfo has no proof.
+  const tab = await open({ client_id: 'spa', dpop: { bind_authorization_code: true }, loadUserInfo: false })
+  const user = await signIn(tab)
+  assert.equal(user.token_type, 'DPoP')
+  assert.equal(posted(tab, '/token'), 2)
+
+  const renewed = await tab.evaluate('manager.signinSilent().then(show)')
+  assert.equal(renewed.token_type, 'DPoP')
+  assert.notEqual(renewed.access_token, user.access_token)
+
+  const url = `${provider.issuer}/userinfo`
+  const seen = await tab.evaluate(`(async () => {
+    const user = await manager.getUser()
+    const ask = async (nonce) => {
+      const dpop = await manager.dpopProof('${url}', user, 'GET', nonce)
+      return fetch('${url}', { headers: { authorization: 'DPoP ' + user.access_token, dpop } })
+    }
+    const first = await ask()
+    const answer = await ask(first.headers.get('dpop-nonce'))
+    const bearer = await fetch('${url}', { headers: { authorization: 'Bearer ' + user.access_token } })
+    return { first: first.status, second: answer.status, bearer: bearer.status, person: await answer.json() }
+  })()`)
+  assert.deepEqual([seen.first, seen.second, seen.bearer], [401, 200, 401])
+  assert.equal(seen.person.sub, user.profile.sub)
+  assert.ok(tab.errors.every((error) => /status of 40[01]/.test(error)), tab.errors.join('\n'))
 })
 
 test('oidc-client-ts: errors reach the application, too', async () => {

@@ -16,7 +16,10 @@ from requests_oauth2client import (
     AccessDenied,
     AuthorizationPending,
     AuthorizationResponseError,
+    BearerToken,
     DeviceAuthorizationPollingJob,
+    DPoPKey,
+    DPoPToken,
     EndpointError,
     InvalidClient,
     InvalidGrant,
@@ -31,6 +34,8 @@ REDIRECT = "http://127.0.0.1:22000/callback"
 KEYS = {alg: Jwk.generate(alg=alg).with_kid_thumbprint() for alg in ("ES256", "RS256")}
 
 TABLES = """
+[dpop]
+nonce = "required"
 [[client]]
 id = "signing"
 name = "Application with keys"
@@ -41,6 +46,18 @@ id = "pushing"
 name = "Application that pushes its requests"
 jwks_file = "{folder}/signing.json"
 require_pushed_authorization_requests = true
+redirect_uris = ["http://127.0.0.1/callback"]
+[[client]]
+id = "proving"
+name = "Application that proves possession"
+jwks_file = "{folder}/signing.json"
+require_pushed_authorization_requests = true
+dpop_bound_access_tokens = true
+redirect_uris = ["http://127.0.0.1/callback"]
+[[client]]
+id = "proving-public"
+name = "Public application that proves possession"
+public = true
 redirect_uris = ["http://127.0.0.1/callback"]
 [[client]]
 id = "television"
@@ -160,6 +177,67 @@ class Pushed(Demonstration):
         self.assertEqual(refused.exception.error, "invalid_request")
 
 
+class Proofs(Demonstration):
+    """Every proof needs a nonce of the server: the library learns it from the first refusal, at each endpoint."""
+
+    def sign_in(self, client, pushed):
+        asked = client.authorization_request(scope="openid email", dpop=True)
+        self.assertTrue(asked.dpop_jkt)
+        request = client.pushed_authorization_request(asked) if pushed else asked
+        back = asked.validate_callback(self.visit(request))
+        token = client.authorization_code(back, validate=False)
+        self.assertIsInstance(token, DPoPToken)
+        # The library cannot check the ID token beside a bound token (its copy of the token loses the key): beside any other it can.
+        BearerToken(token.access_token, id_token=str(token.id_token)).validate_id_token(client, back)
+        self.assertTrue(token.dpop_key.as_nonce)
+        return token
+
+    def userinfo(self, client, token):
+        return requests.get(client.userinfo_endpoint, auth=token, timeout=10)
+
+    def whole_login(self, client, pushed):
+        token = self.sign_in(client, pushed)
+        person = self.userinfo(client, token)
+        self.assertEqual(person.json()["sub"], token.id_token.subject)
+        self.assertTrue(token.dpop_key.rs_nonce)
+
+        renewed = client.refresh_token(token)
+        self.assertIsInstance(renewed, DPoPToken)
+        self.assertEqual(renewed.dpop_key, token.dpop_key)
+        self.assertEqual(self.userinfo(client, renewed).json(), person.json())
+        return renewed
+
+    def test_confidential(self):
+        self.whole_login(self.signing("proving", dpop_bound_access_tokens=True), pushed=True)
+
+    def test_public(self):
+        client = self.client(PublicApp("proving-public"))
+        renewed = self.whole_login(client, pushed=False)
+        # The refresh token is bound, too.
+        with self.assertRaises(InvalidGrant):
+            client.token_request(
+                {"grant_type": "refresh_token", "refresh_token": renewed.refresh_token}, dpop_key=DPoPKey.generate()
+            )
+        self.assertTrue(client.refresh_token(renewed).access_token)
+
+    def test_thief_of_an_access_token(self):
+        client = self.client(PublicApp("proving-public"))
+        token = self.sign_in(client, pushed=False)
+        thieves = BearerToken(token.access_token), DPoPToken(token.access_token, _dpop_key=DPoPKey.generate())
+        for thief in thieves:
+            refused = self.userinfo(client, thief)
+            self.assertEqual(refused.status_code, 401)
+            self.assertIn("DPoP", refused.headers["www-authenticate"])
+
+    def test_code_for_another_key(self):
+        client = self.client(PublicApp("proving-public"))
+        asked = client.authorization_request(scope="openid", dpop=True)
+        back = asked.validate_callback(self.visit(asked))
+        with self.assertRaises(InvalidGrant):
+            client.authorization_code(back.code, code_verifier=back.code_verifier, redirect_uri=REDIRECT, dpop_key=DPoPKey.generate())
+        self.assertIsInstance(client.authorization_code(back, validate=False), DPoPToken)
+
+
 class Devices(Demonstration):
     """A device without a browser; alice answers for it at /device."""
 
@@ -217,7 +295,7 @@ class Devices(Demonstration):
             self.device.device_code(asked)
 
     def test_client_without_the_grant(self):
-        client = self.client(PublicApp("demo-public"), device_authorization_endpoint=self.device.device_authorization_endpoint)
+        client = self.client(PublicApp("proving-public"), device_authorization_endpoint=self.device.device_authorization_endpoint)
         with self.assertRaises(UnauthorizedClient):
             client.authorize_device(scope="openid")
 
