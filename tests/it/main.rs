@@ -10,6 +10,7 @@
 mod support;
 
 mod authorize;
+mod backchannel;
 mod cors;
 mod device;
 mod discovery;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::algorithm::VerifyAlgorithm;
+use crate::backchannel::Target;
 use crate::id::{ClientId, IdError};
 use crate::jose::{Algorithm, JwkError, PublicKeys};
 use crate::policy::Access;
@@ -319,6 +320,20 @@ pub enum ClientError {
     /// Requests that must be signed, and no key to verify them with.
     #[error("require_signed_request_object needs keys of the client (jwks, jwks_uri)")]
     NoRequestKeys,
+    /// More than 32 URIs to return to after a logout.
+    #[error("has more than 32 post_logout_redirect_uris")]
+    PostLogoutCount,
+    /// A URI to return to after a logout that cannot be used.
+    #[error("post_logout_redirect_uri {uri:?} {reason}")]
+    PostLogoutUri {
+        /// The URI as it was written.
+        uri: String,
+        /// What is wrong with it.
+        reason: UriError,
+    },
+    /// A `backchannel_logout_uri` to which nothing can be posted.
+    #[error("backchannel_logout_uri {0}")]
+    BackchannelUri(UriError),
     /// No algorithm at all for assertions.
     #[error("assertion_algs must name at least one of RS256, PS256, ES256 and EdDSA")]
     AssertionAlgs,
@@ -340,6 +355,7 @@ pub struct Client {
     id: ClientId,
     redirect_uris: Vec<RedirectUri>,
     keys: KeySource,
+    backchannel: Option<Target>,
     spec: ClientSpec,
     not_before: UnixTime,
 }
@@ -396,7 +412,8 @@ impl Client {
             return Err(ClientError::AssertionAlgs);
         }
         let keys = KeySource::new(&spec.keys)?;
-        Ok(Self { id, redirect_uris, keys, spec, not_before })
+        let backchannel = check_logout(&spec)?;
+        Ok(Self { id, redirect_uris, keys, backchannel, spec, not_before })
     }
 
     /// `client_id`.
@@ -479,6 +496,17 @@ impl Client {
         self.spec.signed.request_object_alg.as_ref().map_or(&VerifyAlgorithm::ALL, std::slice::from_ref)
     }
 
+    /// Where the client is told that a session has ended; `None` when it does not want to know.
+    pub const fn backchannel(&self) -> Option<&Target> {
+        self.backchannel.as_ref()
+    }
+
+    /// Tells whether a person may be sent here after a logout: compared byte for byte, loopback ports too
+    /// (RP-Initiated Logout §3).
+    pub fn returns_to(&self, presented: &str) -> bool {
+        self.spec.logout.post_logout_redirect_uris.iter().any(|uri| uri == presented)
+    }
+
     /// How the client signs people in.
     pub const fn login(&self) -> Login {
         self.spec.login
@@ -557,8 +585,26 @@ fn check_credentials(spec: &ClientSpec) -> Result<(), ClientError> {
     if fits { Ok(()) } else { Err(ClientError::StrictMethod) }
 }
 
+fn check_logout(spec: &ClientSpec) -> Result<Option<Target>, ClientError> {
+    let LogoutSpec { post_logout_redirect_uris, backchannel_uri, backchannel_session_required } =
+        &spec.logout;
+    if post_logout_redirect_uris.len() > MOST_REDIRECTS {
+        return Err(ClientError::PostLogoutCount);
+    }
+    for uri in post_logout_redirect_uris {
+        RedirectUri::parse(uri).map_err(|reason| ClientError::PostLogoutUri { uri: uri.clone(), reason })?;
+    }
+    let Some(uri) = backchannel_uri else { return Ok(None) };
+    let uri = FetchUrl::parse(uri).map_err(ClientError::BackchannelUri)?;
+    let (algorithm, session_required) = (spec.id_token_alg, *backchannel_session_required);
+    Ok(Some(Target { uri, algorithm, session_required }))
+}
+
+/// More redirect URIs, of either kind, are a mistake.
+const MOST_REDIRECTS: usize = 32;
+
 fn check_redirects(uris: &[String]) -> Result<Vec<RedirectUri>, ClientError> {
-    if !(1..=32).contains(&uris.len()) {
+    if !(1..=MOST_REDIRECTS).contains(&uris.len()) {
         return Err(ClientError::RedirectCount);
     }
     let check = |uri: &String| {
@@ -641,10 +687,48 @@ pub(crate) mod tests {
         let plain = ClientKeys::Uri("http://grafana.test/jwks".into());
         assert_eq!(keys(plain), Some(ClientError::KeysUri(UriError::NotHttps)));
         assert_eq!(keys(ClientKeys::Uri("https://grafana.test/jwks".into())), None);
+        let logout = |change: fn(&mut LogoutSpec)| error(|s| change(&mut s.logout));
+        let uris = |uris: &[&str]| uris.iter().map(|uri| (*uri).to_owned()).collect::<Vec<_>>();
+        let returning = |list: &[&str]| error(|s| s.logout.post_logout_redirect_uris = uris(list));
+        assert_eq!(returning(&["https://grafana.test/", "http://127.0.0.1/bye", "app.x:/bye"]), None);
+        for (bad, reason) in [
+            ("javascript:alert(1)", UriError::Scheme),
+            ("https://grafana.test/#x", UriError::Fragment),
+            ("https://u@grafana.test/", UriError::UserInfo),
+            ("/bye", UriError::Malformed),
+        ] {
+            let uri = bad.to_owned();
+            assert_eq!(returning(&[bad]), Some(ClientError::PostLogoutUri { uri, reason }), "{bad}");
+        }
+        assert_eq!(returning(&["https://grafana.test/"; 33]), Some(ClientError::PostLogoutCount));
+        let plain = logout(|l| l.backchannel_uri = Some("http://grafana.test/logout".into()));
+        assert_eq!(plain, Some(ClientError::BackchannelUri(UriError::NotHttps)));
+        assert_eq!(logout(|l| l.backchannel_uri = Some("https://grafana.test/logout".into())), None);
         assert!(matches!(
             error(|s| s.lives.id_token = Lifetime::from_secs(1)),
             Some(ClientError::Life { name: "id_token_lifetime", .. })
         ));
+    }
+
+    /// Byte for byte: not even the port of a loopback address is free.
+    #[test]
+    fn where_people_return_to_after_a_logout_is_exact() {
+        let mut spec = confidential();
+        spec.logout.post_logout_redirect_uris =
+            vec!["https://a.test/bye".into(), "http://127.0.0.1/bye".into()];
+        let client = Client::new(spec, UnixTime::default()).unwrap();
+        assert!(client.returns_to("https://a.test/bye") && client.returns_to("http://127.0.0.1/bye"));
+        for other in [
+            "https://a.test/bye?x=1",
+            "https://a.test/bye/",
+            "https://A.test/bye",
+            "https://a.test:443/bye",
+            "http://127.0.0.1:8080/bye",
+            "https://grafana.test/cb",
+            "",
+        ] {
+            assert!(!client.returns_to(other), "{other}");
+        }
     }
 
     #[test]

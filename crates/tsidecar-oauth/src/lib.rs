@@ -12,7 +12,7 @@
 //! | Layer | Modules |
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`] |
-//! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`] |
+//! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`] |
 //! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
@@ -25,6 +25,7 @@ pub mod address;
 pub mod algorithm;
 pub mod assertion;
 pub mod authorize;
+pub mod backchannel;
 pub mod claims;
 pub mod client;
 pub mod client_auth;

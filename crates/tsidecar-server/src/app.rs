@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -31,6 +32,8 @@ pub struct App {
     pub outbound: Arc<Outbound>,
     /// The keys that clients publish.
     pub client_keys: Arc<ClientKeys>,
+    /// What goes on beside requests and is finished before the store is closed.
+    pub background: TaskTracker,
     /// The time.
     pub clock: Clock,
 }

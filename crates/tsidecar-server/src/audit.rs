@@ -2,6 +2,8 @@
 //!
 //! Each record has a stable `event`, and fields with one spelling everywhere. Names only: no code, token, secret, query or header ever gets here, by the types of the arguments.
 
+mod logout;
+
 use tsidecar_oauth::authorize::RedirectReason;
 use tsidecar_oauth::client::Client;
 use tsidecar_oauth::client_auth::ClientAuthError;
@@ -16,6 +18,7 @@ use tsidecar_oauth::seal::SealedCode;
 use tsidecar_oauth::token::TokenError;
 use tsidecar_oauth::userinfo::BearerError;
 
+pub use self::logout::{Told, grant_withdrawn, logout_not_queued, logout_told};
 use crate::identity::RefusedNode;
 use crate::peer::Caller;
 

@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod backchannel;
 pub mod client_auth;
 pub mod clock;
 pub mod command;
@@ -35,6 +36,7 @@ pub mod store;
 pub mod sweep;
 pub mod tailnet;
 pub mod web;
+pub mod withdraw;
 
 use std::{ffi::OsString, process::ExitCode};
 

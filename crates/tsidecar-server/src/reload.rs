@@ -7,10 +7,12 @@ use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 
 use crate::app::App;
+use crate::backchannel::targets;
 use crate::config::{Config, ConfigError};
 use crate::keys::rotation::{Bench, KeyError};
 use crate::snapshot::{Snapshot, SnapshotError, demand};
 use crate::store::{Store, StoreError, StoredClient};
+use crate::withdraw;
 
 /// What a reload did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -85,7 +87,10 @@ async fn load(app: &App) -> Result<Report, ReloadError> {
     let current = bench.provide(demand(&config, &app.store.clients()?)).await?;
     let (next, ended) = take_over(&current, &config, &*app.store, app.clock.now()).await?;
     let clients = next.clients.len();
+    let targets = targets(&next);
     app.snapshot.store(Arc::new(next));
+    app.store.tell(targets).await?;
+    app.tailnet.peer_changes().notify_one();
     drop(held);
     // What goes wrong is in the log; the configuration is in force all the same.
     let _ = bench.tend().await;
@@ -106,6 +111,11 @@ async fn take_over(
     if ended.is_empty() {
         remember(config, store, now).await?;
         return Ok((next, ended));
+    }
+    // Before they are gone, so that each is told in the change that ends a grant of theirs.
+    let told: BTreeSet<_> = ended.iter().filter(|id| is_told(current, id)).collect();
+    if !told.is_empty() {
+        withdraw::end_all(store, now, |grant| told.contains(&grant.facts().client)).await?;
     }
     let stored = store.clients()?;
     for id in &ended {
@@ -144,6 +154,10 @@ pub async fn remember(config: &Config, store: &dyn Store, now: UnixTime) -> Resu
         store.put_client(StoredClient { id, spec: None, not_before, changed_at }).await?;
     }
     Ok(())
+}
+
+fn is_told(snapshot: &Snapshot, id: &ClientId) -> bool {
+    snapshot.clients.get(id).is_some_and(|client| client.backchannel().is_some())
 }
 
 fn ended<'a>(current: &'a Snapshot, next: &'a Snapshot) -> impl Iterator<Item = &'a ClientId> {

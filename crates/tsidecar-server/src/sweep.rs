@@ -191,7 +191,7 @@ fn judge(page: &GrantPage, live: &mut Live, now: UnixTime) -> (Vec<GrantId>, Vec
 
 /// Queues the revocations of a chunk together, so that they share a flush.
 fn revoke(store: &dyn Store, chunk: &[GrantId], now: UnixTime) -> Result<usize, StoreError> {
-    let pending: Vec<_> = chunk.iter().map(|id| store.revoke_grant(*id, now)).collect();
+    let pending: Vec<_> = chunk.iter().map(|id| store.retire_grant(*id, now)).collect();
     let mut revoked = 0;
     for answer in pending {
         revoked += usize::from(answer.wait()?);

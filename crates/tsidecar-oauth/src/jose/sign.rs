@@ -58,6 +58,8 @@ pub enum TokenType {
     UserInfo,
     /// An access token for a resource: `at+jwt` (RFC 9068 §2.1).
     AccessToken,
+    /// A logout token: `logout+jwt` (OpenID Connect Back-Channel Logout §2.4).
+    Logout,
 }
 
 /// A signed JWT in compact form.
@@ -84,6 +86,7 @@ pub struct SigningKey {
     signer: Box<dyn JwsSigner>,
     plain: JwsHeader,
     access_token: JwsHeader,
+    logout: JwsHeader,
     public: Map<String, Value>,
 }
 
@@ -119,8 +122,8 @@ impl SigningKey {
             }
         };
         let public = public_members(public.as_ref(), &id, algorithm);
-        let (plain, access_token) = (header("JWT", &id), header("at+jwt", &id));
-        Ok(Self { id, algorithm, signer, plain, access_token, public })
+        let [plain, access_token, logout] = ["JWT", "at+jwt", "logout+jwt"].map(|typ| header(typ, &id));
+        Ok(Self { id, algorithm, signer, plain, access_token, logout, public })
     }
 
     /// The key id, `kid`.
@@ -141,6 +144,7 @@ impl SigningKey {
         let header = match typ {
             TokenType::IdToken | TokenType::UserInfo => &self.plain,
             TokenType::AccessToken => &self.access_token,
+            TokenType::Logout => &self.logout,
         };
         let mut payload = Vec::with_capacity(768);
         serde_json::to_writer(&mut payload, claims).map_err(|_| JoseError::Library("write claims"))?;

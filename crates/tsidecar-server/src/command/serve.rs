@@ -18,12 +18,13 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tsidecar_localapi::{BackendState, Client, Status};
 use tsidecar_oauth::{time::Lifetime, uri::Issuer};
 
 use crate::{
     app::App,
+    backchannel,
     clock::Clock,
     command::exit::Exit,
     config::{Config, ConfigError},
@@ -44,6 +45,7 @@ use crate::{
     store::{DiskOptions, DiskStore, OpenError, Store, StoreError},
     sweep::Sweep,
     tailnet::{Boundary, Settings, Tailnet},
+    withdraw,
 };
 
 /// What a daemon is started with.
@@ -317,9 +319,12 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
         snapshot: ArcSwap::from_pointee(opened.snapshot),
         store: opened.store,
         tailnet: Arc::clone(&tailnet),
+        background: TaskTracker::new(),
         clock: opened.clock,
         config: Arc::clone(&config),
     });
+    app.store.tell(backchannel::targets(&app.snapshot.load())).await?;
+    app.background.spawn(backchannel::follow(Arc::clone(&app), stop.clone()));
     let hangup = listen_for(SignalKind::hangup())?;
     let sweep = Sweep::start(Arc::clone(&app.store), app.clock.clone());
     let sweep = sweep.map_err(failed("start a thread"))?;
@@ -329,6 +334,7 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
         tokio::spawn(notify::watchdog(Arc::clone(&app.store))),
         tokio::spawn(reload_at(hangup, Arc::clone(&app))),
         tokio::spawn(rotation::follow(Arc::clone(&app))),
+        tokio::spawn(withdraw::follow(Arc::clone(&app))),
         tokio::spawn(async move { tailnet.on_change(notify::readiness).await }),
         tokio::spawn(report_rename(client, Arc::clone(&app))),
         tokio::spawn(stopping(stop.clone(), sweep)),

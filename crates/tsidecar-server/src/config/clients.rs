@@ -250,6 +250,8 @@ const fn key_of(error: &ClientError) -> &'static str {
         ClientError::KeysUri(_) => "jwks_uri",
         ClientError::NoRequestKeys => "require_signed_request_object",
         ClientError::AssertionAlgs => "assertion_algs",
+        ClientError::PostLogoutCount | ClientError::PostLogoutUri { .. } => "post_logout_redirect_uris",
+        ClientError::BackchannelUri(_) => "backchannel_logout_uri",
         ClientError::Life { name, .. } => name,
     }
 }
@@ -260,7 +262,9 @@ fn in_keys(error: &ClientError) -> String {
         ClientError::Id(reason) => reason.to_string(),
         ClientError::TagId => "starts with \"tag:\", which is kept for tagged nodes".to_owned(),
         ClientError::Name => "must have 1 to 100 characters, none of them a control character".to_owned(),
-        ClientError::RedirectUri { uri, reason } => format!("{uri:?} {reason}"),
+        ClientError::RedirectUri { uri, reason } | ClientError::PostLogoutUri { uri, reason } => {
+            format!("{uri:?} {reason}")
+        }
         ClientError::GrantTypes => "must contain \"authorization_code\"".to_owned(),
         ClientError::Life { least, most, .. } => {
             let spell = |seconds| super::spell(tsidecar_oauth::time::Lifetime::from_secs(seconds));
@@ -271,15 +275,16 @@ fn in_keys(error: &ClientError) -> String {
                 .to_owned()
         }
         ClientError::Keys(reason) => reason.to_string(),
-        ClientError::KeysUri(reason) => reason.to_string(),
         ClientError::NoRequestKeys => {
             "needs keys of the client to verify requests with: jwks_file or jwks_uri".to_owned()
         }
+        ClientError::KeysUri(reason) | ClientError::BackchannelUri(reason) => reason.to_string(),
         ClientError::AssertionAlgs => {
             "is empty; allowed: \"RS256\", \"PS256\", \"ES256\", \"EdDSA\"".to_owned()
         }
         ClientError::Ambiguous
         | ClientError::RedirectCount
+        | ClientError::PostLogoutCount
         | ClientError::Credentials
         | ClientError::TooManySecrets
         | ClientError::PublicPkce => error.to_string(),

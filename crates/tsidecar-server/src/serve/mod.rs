@@ -134,9 +134,11 @@ async fn drain(app: &App, handlers: &TaskTracker, connections: &TaskTracker, lim
     app.tailnet.going_down();
     connections.close();
     handlers.close();
+    app.background.close();
     let finished = async {
         connections.wait().await;
         handlers.wait().await;
+        app.background.wait().await;
     };
     if tokio::time::timeout(limit, finished).await.is_err() {
         let (handlers, connections) = (handlers.len(), connections.len());

@@ -82,6 +82,7 @@ impl House {
         });
         let outbound = Arc::new(Outbound::new(&config.outbound).unwrap());
         let app = Arc::new(App {
+            background: TaskTracker::new(),
             limiter: Limiter::new(&config.limits),
             devices: DeviceLimits::default(),
             client_keys: ClientKeys::new(Arc::clone(&outbound)),

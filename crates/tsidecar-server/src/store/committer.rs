@@ -447,6 +447,10 @@ mod tests {
             Intent::counted(self.committer.ticket())
         }
 
+        fn news(&self) -> Arc<tokio::sync::Notify> {
+            Arc::default()
+        }
+
         fn close(&self) {
             self.committer.close();
         }

@@ -12,6 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::committer::{Committer, FatalHook};
 use super::ledger::{ChangeError, Entry, Ledger, Records, Table};
 use super::record;
@@ -143,6 +145,7 @@ pub enum OpenError {
 pub struct DiskStore {
     records: Arc<DiskRecords>,
     committer: Committer,
+    news: Arc<Notify>,
 }
 
 impl DiskStore {
@@ -183,8 +186,9 @@ impl DiskStore {
         if witnessed.is_none() {
             records.witness(ledger.serial()).map_err(fail)?;
         }
+        let news = ledger.jobs.news();
         let committer = Committer::start(ledger, options.fatal).map_err(fail)?;
-        Ok(Self { records, committer })
+        Ok(Self { records, committer, news })
     }
 }
 
@@ -203,6 +207,10 @@ impl Engine for DiskStore {
 
     fn intent(&self) -> Intent {
         Intent::counted(self.committer.ticket())
+    }
+
+    fn news(&self) -> Arc<Notify> {
+        Arc::clone(&self.news)
     }
 
     fn close(&self) {

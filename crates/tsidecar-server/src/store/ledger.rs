@@ -15,6 +15,7 @@ use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::Settled;
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 
+use super::jobs::Pending;
 use super::record::{self, Meta};
 use super::{StoreError, StoredClient};
 
@@ -114,6 +115,17 @@ pub(super) struct Ledger {
     /// Whether something was written after the meta record.
     unsealed: bool,
     shortage: Option<u64>,
+    /// Which jobs wait, and who is told of the end of a grant.
+    pub(super) jobs: Pending,
+}
+
+/// Whether the client is told when a grant is revoked by a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// If it wants to know.
+    Client,
+    /// Nobody: it is told by other means, or has lost nothing that it uses.
+    Nobody,
 }
 
 impl Ledger {
@@ -128,7 +140,8 @@ impl Ledger {
             None => Meta::default(),
         };
         let stored_highest = meta.highest;
-        Ok(Self { records, stored_highest, meta, wrote: false, unsealed: true, shortage: None })
+        let jobs = Pending::read(&*records)?;
+        Ok(Self { records, stored_highest, meta, wrote: false, unsealed: true, shortage: None, jobs })
     }
 
     /// Begins a batch: measures the free space.
@@ -154,10 +167,12 @@ impl Ledger {
         }
         self.unsealed = true;
         if self.meta.highest > self.stored_highest.after(META_EVERY) {
-            return self.seal();
+            self.seal()?;
+        } else {
+            self.records.flush_and_sync()?;
+            self.wrote = false;
         }
-        self.records.flush_and_sync()?;
-        self.wrote = false;
+        self.jobs.announce();
         Ok(())
     }
 
@@ -201,7 +216,8 @@ impl Ledger {
         read_grant(&*self.records, id)
     }
 
-    /// Settles a change of one grant on its current record and writes what that wants written.
+    /// Settles a change of one grant on its current record and writes what that wants written. When that ends the grant, its
+    /// client is told.
     ///
     /// # Errors
     /// [`ChangeError`]; the grant is unchanged then.
@@ -210,9 +226,27 @@ impl Ledger {
         id: GrantId,
         rule: impl FnOnce(Option<&Grant>) -> Settled<O>,
     ) -> Result<O, ChangeError> {
+        self.settle_telling(id, Telling::Client, rule)
+    }
+
+    /// As [`settle`](Self::settle), and says who is told.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the grant is unchanged then.
+    pub(super) fn settle_telling<O>(
+        &mut self,
+        id: GrantId,
+        telling: Telling,
+        rule: impl FnOnce(Option<&Grant>) -> Settled<O>,
+    ) -> Result<O, ChangeError> {
         let stored = self.grant(id)?;
         let settled = rule(stored.as_ref());
         if let Some(grant) = settled.write {
+            let was_live = stored.is_some_and(|grant| !grant.is_revoked());
+            if let Some(now) = grant.state().revoked_at.filter(|_| was_live && telling == Telling::Client) {
+                // Before the grant: what is cut off here is made good by the next attempt, which finds the grant alive.
+                self.tell_of(&grant, now)?;
+            }
             self.write(Table::Grants, id.as_bytes(), record::encode_grant(&grant)?)?;
         }
         Ok(settled.outcome)
@@ -282,6 +316,9 @@ impl Ledger {
     pub(super) fn drop_kept(&mut self, table: Table, key: &[u8]) -> Result<(), ChangeError> {
         self.refuse_when_full()?;
         self.records.remove(table, key).map_err(ChangeError::Fatal)?;
+        if table == Table::Jobs {
+            self.jobs.forget(key);
+        }
         self.wrote = true;
         Ok(())
     }

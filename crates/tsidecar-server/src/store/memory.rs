@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use super::ledger::{ChangeError, Entry, Ledger, Records, Table};
 use super::verbs::Engine;
 use super::{Intent, Pending, StoreError};
@@ -13,6 +15,7 @@ use super::{Intent, Pending, StoreError};
 pub struct MemoryStore {
     records: Arc<MemoryRecords>,
     ledger: Mutex<Option<Ledger>>,
+    news: Arc<Notify>,
 }
 
 impl MemoryStore {
@@ -20,7 +23,8 @@ impl MemoryStore {
     pub fn new() -> Self {
         let records = Arc::new(MemoryRecords::default());
         let ledger = Ledger::open(Arc::clone(&records) as Arc<dyn Records>).ok();
-        Self { records, ledger: Mutex::new(ledger) }
+        let news = ledger.as_ref().map(|ledger| ledger.jobs.news()).unwrap_or_default();
+        Self { records, ledger: Mutex::new(ledger), news }
     }
 
     /// The bytes, for tests that damage them.
@@ -61,6 +65,10 @@ impl Engine for MemoryStore {
 
     fn intent(&self) -> Intent {
         Intent::uncounted()
+    }
+
+    fn news(&self) -> Arc<Notify> {
+        Arc::clone(&self.news)
     }
 
     fn close(&self) {

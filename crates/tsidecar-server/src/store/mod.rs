@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `verbs.rs` | the verbs, once for every store: which record, which settling function, which write |
 //! | `committer.rs` | the one thread that writes: queue, pace, flush, acknowledge |
+//! | `jobs.rs` | what still has to be told to others: written with its cause, kept until it is done |
 //! | `ledger.rs` | typed records over the bytes of a backend, as the committer sees them |
 //! | `pushed.rs` | the places of pushed authorization requests |
 //! | `record.rs` | how a record looks as bytes |
@@ -15,6 +16,7 @@
 
 mod committer;
 mod disk;
+mod jobs;
 mod ledger;
 mod memory;
 mod pushed;
@@ -26,11 +28,14 @@ mod conformance;
 #[cfg(test)]
 mod interleavings;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tsidecar_oauth::backchannel::{Notice, Target};
 use tsidecar_oauth::client::ClientSpec;
 use tsidecar_oauth::device::{
     Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, Polled, UserCode,
@@ -45,6 +50,7 @@ use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
 use tsidecar_oauth::time::UnixTime;
 
 pub use disk::{DiskOptions, DiskStore, OpenError};
+pub use jobs::{Job, MOST_JOBS, MOST_JOBS_OF_CLIENT};
 pub use ledger::LEAST_FREE_BYTES;
 pub use memory::MemoryStore;
 pub use record::{DecodeError, LONGEST_RECORD, survives};
@@ -149,7 +155,34 @@ pub trait Store: Send + Sync + 'static {
     fn finish_pushed(&self, id: PushedId, client: &ClientId, now: UnixTime) -> Pending<bool>;
 
     /// Revokes a grant; `true` when it was live until now. An unknown grant is `false`.
+    ///
+    /// As with every verb that ends a live grant, a client that [wants to know](Self::tell) is told: the job is part of the
+    /// change.
     fn revoke_grant(&self, id: GrantId, now: UnixTime) -> Pending<bool>;
+
+    /// As [`revoke_grant`](Self::revoke_grant), and nobody is told: for grants that somebody has too many of.
+    fn retire_grant(&self, id: GrantId, now: UnixTime) -> Pending<bool>;
+
+    /// Ends a session, revokes grants and tells clients, all in one change.
+    fn log_out(&self, what: LogOut, now: UnixTime) -> Pending<()>;
+
+    /// Says which clients want to know when a grant of theirs ends, and where; from the next change on.
+    fn tell(&self, clients: BTreeMap<ClientId, Target>) -> Pending<()>;
+
+    /// Woken when a batch with new jobs has become durable.
+    fn news(&self) -> Arc<Notify>;
+
+    /// Reads all jobs that wait, at most [`MOST_JOBS`]. One that cannot be read is left out, and in the log.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    fn jobs(&self) -> Result<Vec<Job>, StoreError>;
+
+    /// Forgets a job that is over; `false` when its cause has come again meanwhile, and the new one stays.
+    fn finish_job(&self, job: Job) -> Pending<bool>;
+
+    /// Keeps a job for another attempt then; `false` as for [`finish_job`](Self::finish_job).
+    fn put_off_job(&self, job: Job, due_at: UnixTime) -> Pending<bool>;
 
     /// Reads a device authorization by what a person typed, inline. Like [`grant`](Self::grant) it may see what is not yet
     /// durable, and also one whose time is over: for showing, never for giving anything out.
@@ -239,6 +272,15 @@ pub struct StoredClient {
     pub not_before: UnixTime,
     /// The last change of the record.
     pub changed_at: UnixTime,
+}
+
+/// What a logout changes.
+#[derive(Clone, Debug, Default)]
+pub struct LogOut {
+    /// Grants that end with it.
+    pub revoke: Vec<GrantId>,
+    /// Who is told.
+    pub tell: Vec<Notice>,
 }
 
 /// A part of the grants, in key order: the grants of one subject stand together.

@@ -3,6 +3,11 @@
 //!
 //! A backend only says where its bytes are and how a change reaches the owner of the ledger ([`Engine`]).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tsidecar_oauth::backchannel::Target;
 use tsidecar_oauth::device::{
     self, Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, Polled, UserCode,
 };
@@ -14,10 +19,11 @@ use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::{self, Burned, Redeemed, Rotated};
 use tsidecar_oauth::time::UnixTime;
 
-use super::ledger::{self, ChangeError, Entry, Ledger, Records, Table};
+use super::jobs::{self, Job};
+use super::ledger::{self, ChangeError, Entry, Ledger, Records, Table, Telling};
 use super::pushed;
 use super::record::{self, DecodeError};
-use super::{GrantPage, Intent, Once, Pending, Store, StoreError, StoredClient};
+use super::{GrantPage, Intent, LogOut, Once, Pending, Store, StoreError, StoredClient};
 
 /// How many client records are read at a time.
 const CLIENT_PAGE: usize = 256;
@@ -33,6 +39,8 @@ pub(super) trait Engine: Send + Sync + 'static {
         F: FnOnce(&mut Ledger) -> Result<T, ChangeError> + Send + 'static;
     /// See [`Store::intent`].
     fn intent(&self) -> Intent;
+    /// See [`Store::news`].
+    fn news(&self) -> Arc<Notify>;
     /// See [`Store::close`].
     fn close(&self);
 }
@@ -130,6 +138,49 @@ impl<E: Engine> Store for E {
             ledger.saw(now);
             ledger.settle(id, |stored| settle::revoke(stored, now))
         })
+    }
+
+    fn retire_grant(&self, id: GrantId, now: UnixTime) -> Pending<bool> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            ledger.settle_telling(id, Telling::Nobody, |stored| settle::revoke(stored, now))
+        })
+    }
+
+    fn log_out(&self, what: LogOut, now: UnixTime) -> Pending<()> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            for notice in what.tell {
+                ledger.add_job(notice, now)?;
+            }
+            for id in what.revoke {
+                ledger.settle_telling(id, Telling::Nobody, |stored| settle::revoke(stored, now))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn tell(&self, clients: BTreeMap<ClientId, Target>) -> Pending<()> {
+        self.submit(move |ledger| {
+            ledger.jobs.tell(clients);
+            Ok(())
+        })
+    }
+
+    fn news(&self) -> Arc<Notify> {
+        Engine::news(self)
+    }
+
+    fn jobs(&self) -> Result<Vec<Job>, StoreError> {
+        jobs::read(self.records())
+    }
+
+    fn finish_job(&self, job: Job) -> Pending<bool> {
+        self.submit(move |ledger| ledger.finish_job(&job))
+    }
+
+    fn put_off_job(&self, job: Job, due_at: UnixTime) -> Pending<bool> {
+        self.submit(move |ledger| ledger.put_off_job(&job, due_at))
     }
 
     fn device_by_user_code(&self, user: UserCode) -> Result<Option<DeviceAuthorization>, StoreError> {

@@ -79,6 +79,9 @@ fn heard(shared: &Shared, change: &Notify) {
     if new_state || change.prefs.is_some() || change.self_change.is_some() || change.net_map {
         shared.wanted.notify_one();
     }
+    if change.net_map || !change.peers_removed.is_empty() || !change.peers_changed.is_empty() {
+        shared.peers.notify_one();
+    }
     if let Some(words) = &change.err_message {
         tracing::warn!(message = ?words, "tailscaled reports trouble on its bus");
     }

@@ -79,6 +79,8 @@ struct Shared {
     facts: watch::Sender<Facts>,
     /// Asks the surveyor to read everything again.
     wanted: tokio::sync::Notify,
+    /// Wakes whoever wants to know that other nodes have changed.
+    peers: Arc<tokio::sync::Notify>,
     judged: Mutex<BTreeMap<IpAddr, Vec<Judged>>>,
     /// What was said about rules.
     reported: Mutex<BTreeSet<String>>,
@@ -104,6 +106,7 @@ impl Tailnet {
             limits: Limits { max_stale: settings.max_stale },
             facts: watch::Sender::new(Facts::new()),
             wanted: tokio::sync::Notify::new(),
+            peers: Arc::default(),
             judged: Mutex::default(),
             reported: Mutex::default(),
         });
@@ -181,6 +184,13 @@ impl Tailnet {
             Some(device) if caller.is_from_web_page() => Place::Page(device),
             Some(device) => Place::Device(device),
         })
+    }
+
+    /// Woken when other nodes, or what they may do, have changed; one waits for it, and may also be woken by [`Notify::notify_one`].
+    ///
+    /// [`Notify::notify_one`]: tokio::sync::Notify::notify_one
+    pub fn peer_changes(&self) -> Arc<tokio::sync::Notify> {
+        Arc::clone(&self.shared.peers)
     }
 
     /// Whether requests on a socket of this role may be answered now; a stop does not change it.

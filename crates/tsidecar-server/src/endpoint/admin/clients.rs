@@ -11,10 +11,12 @@ use tsidecar_oauth::time::UnixTime;
 use super::error::AdminError;
 use super::shape::{ClientAnswer, ClientRequest, Rotation};
 use crate::audit::TARGET;
+use crate::backchannel::targets;
 use crate::entropy;
 use crate::keys::rotation::Bench;
 use crate::snapshot::{Snapshot, has_keys};
 use crate::store::{Store, StoredClient};
+use crate::withdraw;
 
 /// What the administrator's requests work on.
 ///
@@ -96,6 +98,9 @@ impl Desk<'_> {
             }
         };
         spec.secrets.extend(secret.as_ref().map(ClientSecret::digest));
+        if was_live && spec.disabled {
+            self.withdraw(snapshot, &id).await?;
+        }
         // Switching a client off ends what was issued to it for good.
         let not_before = if was_live && spec.disabled { self.now } else { UnixTime::default() };
         let told = self.commit(snapshot, id, spec, not_before, what).await?;
@@ -109,6 +114,7 @@ impl Desk<'_> {
         let _held = changes.lock().await;
         let snapshot = self.snapshot.load_full();
         changeable(&snapshot, &id)?;
+        self.withdraw(&snapshot, &id).await?;
         let intent = self.store.intent();
         let pending = self.store.remove_client(&id, self.now);
         drop(intent);
@@ -116,7 +122,7 @@ impl Desk<'_> {
             return Err(AdminError::NoClient(id.as_str().to_owned()));
         }
         tracing::info!(target: TARGET, event = "client_changed", client.id = %id, "a client was removed");
-        self.swap(&snapshot)
+        self.swap(&snapshot).await
     }
 
     /// Gives a client a new secret, or ends the time in which two are valid.
@@ -170,13 +176,23 @@ impl Desk<'_> {
         drop(intent);
         pending.await?;
         tracing::info!(target: TARGET, event = "client_changed", client.id = %client.id(), "{what}");
-        self.swap(&snapshot)?;
+        self.swap(&snapshot).await?;
         Ok(told)
     }
 
-    fn swap(&self, snapshot: &Snapshot) -> Result<(), AdminError> {
+    /// Ends the grants of a client that wants to be told, before the client is gone.
+    async fn withdraw(&self, snapshot: &Snapshot, id: &ClientId) -> Result<(), AdminError> {
+        if snapshot.clients.get(id).is_some_and(|client| client.backchannel().is_some()) {
+            withdraw::end_all(self.store, self.now, |grant| grant.facts().client == *id).await?;
+        }
+        Ok(())
+    }
+
+    async fn swap(&self, snapshot: &Snapshot) -> Result<(), AdminError> {
         let next = snapshot.next(snapshot.config(), &self.store.clients()?)?;
+        let targets = targets(&next);
         self.snapshot.store(Arc::new(next));
+        self.store.tell(targets).await?;
         Ok(())
     }
 }

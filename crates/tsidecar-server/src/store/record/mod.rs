@@ -7,7 +7,7 @@
 
 mod client;
 mod device;
-mod number;
+pub(super) mod number;
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -116,7 +116,7 @@ pub(super) const fn verify(number: u8) -> Result<VerifyAlgorithm, DecodeError> {
     }
 }
 
-pub(super) const fn algorithm_number(algorithm: Algorithm) -> u8 {
+pub(in crate::store) const fn algorithm_number(algorithm: Algorithm) -> u8 {
     match algorithm {
         Algorithm::Rs256 => 0,
         Algorithm::Es256 => 1,
@@ -124,7 +124,7 @@ pub(super) const fn algorithm_number(algorithm: Algorithm) -> u8 {
     }
 }
 
-pub(super) const fn algorithm(number: u8) -> Result<Algorithm, DecodeError> {
+pub(in crate::store) const fn algorithm(number: u8) -> Result<Algorithm, DecodeError> {
     match number {
         0 => Ok(Algorithm::Rs256),
         1 => Ok(Algorithm::Es256),
