@@ -6,6 +6,7 @@
 use insta::assert_snapshot;
 use serde_json::json;
 
+use crate::device;
 use crate::support::proof::{Prover, now};
 use crate::support::{
     ALICE, App, BOB, Daemon, Pairs, Reply, Setup, browser::RESOURCE, tailnet::PHONE, wire::jwt,
@@ -339,4 +340,26 @@ fn the_log_has_the_key_and_not_the_proof() {
     assert!(log.contains(&key.jkt()));
     let signature = proof.rsplit('.').next().unwrap();
     assert!(!log.contains(signature) && !log.contains("a-very-secret-proof-id"));
+}
+
+/// RFC 9449 §5 with RFC 8628: a device proves its key with each poll, and what it gets is bound to it.
+#[test]
+fn a_device_without_a_browser_has_a_key_too() {
+    let daemon = device::setup().start();
+    let (app, key, other) = (device::tv(&daemon), Prover::new(), Prover::new());
+    let begun = device::begin_tv(&daemon, &ALICE);
+    let poll = || {
+        let request =
+            app.token_request(&[("grant_type", device::GRANT), ("device_code", &begun.device_code)], &[]);
+        daemon.send(&ALICE, key.prove(request, &json!({})))
+    };
+    refused(&poll(), "authorization_pending");
+    device::press(&daemon, &ALICE, &begun.user_code, "allow");
+    let tokens = poll();
+    assert_eq!(tokens.member("token_type"), "DPoP");
+    assert_eq!(daemon.send(&ALICE, key.userinfo(&tokens.member("access_token"), &json!({}))).status, 200);
+    let token = tokens.member("refresh_token");
+    refused(&app.refresh(&ALICE, &token, &[]), "invalid_dpop_proof");
+    refused(&refresh(&app, &other, &token), "invalid_grant");
+    assert_eq!(refresh(&app, &key, &token).status, 200);
 }
