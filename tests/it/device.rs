@@ -26,14 +26,12 @@ grant_types = ["authorization_code", "refresh_token", "urn:ietf:params:oauth:gra
 id = "box"
 name = "Box"
 secret_sha256 = "SECRET"
-redirect_uris = ["https://box.test/callback"]
-grant_types = ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"]
+grant_types = ["urn:ietf:params:oauth:grant-type:device_code"]
 [[client]]
 id = "closed"
 name = "Closed"
 public = true
-redirect_uris = ["http://127.0.0.1/callback"]
-grant_types = ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"]
+grant_types = ["urn:ietf:params:oauth:grant-type:device_code"]
 allow = { users = ["nobody@example.com"] }
 [[resource]]
 uri = "https://tv.test/api"

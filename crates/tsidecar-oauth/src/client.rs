@@ -300,9 +300,14 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: UriError,
     },
-    /// `grant_types` without the code grant.
-    #[error("grant_types must contain \"authorization_code\"")]
+    /// `grant_types` without a grant that begins with a person.
+    #[error(
+        "grant_types must contain \"authorization_code\" or \"urn:ietf:params:oauth:grant-type:device_code\""
+    )]
     GrantTypes,
+    /// `redirect_uris` of a client that never redirects.
+    #[error("redirect_uris are of no use without \"authorization_code\" in grant_types")]
+    NeedlessRedirects,
     /// A strict method that the client cannot use.
     #[error(
         "token_endpoint_auth_method does not fit: a public client has \"none\", a confidential one a secret, or keys and \"private_key_jwt\""
@@ -403,11 +408,12 @@ impl Client {
             return Err(ClientError::Name);
         }
         check_credentials(&spec)?;
-        if !spec.grant_types.contains(&GrantType::AuthorizationCode) {
+        let begins = [GrantType::AuthorizationCode, GrantType::DeviceCode];
+        if !begins.iter().any(|grant_type| spec.grant_types.contains(grant_type)) {
             return Err(ClientError::GrantTypes);
         }
         check_lives(&spec.lives)?;
-        let redirect_uris = check_redirects(&spec.redirect_uris)?;
+        let redirect_uris = check_redirects(&spec)?;
         if spec.signed.assertion_algs.is_empty() {
             return Err(ClientError::AssertionAlgs);
         }
@@ -603,7 +609,11 @@ fn check_logout(spec: &ClientSpec) -> Result<Option<Target>, ClientError> {
 /// More redirect URIs, of either kind, are a mistake.
 const MOST_REDIRECTS: usize = 32;
 
-fn check_redirects(uris: &[String]) -> Result<Vec<RedirectUri>, ClientError> {
+fn check_redirects(spec: &ClientSpec) -> Result<Vec<RedirectUri>, ClientError> {
+    let uris = &spec.redirect_uris;
+    if !spec.grant_types.contains(&GrantType::AuthorizationCode) {
+        return if uris.is_empty() { Ok(Vec::new()) } else { Err(ClientError::NeedlessRedirects) };
+    }
     if !(1..=MOST_REDIRECTS).contains(&uris.len()) {
         return Err(ClientError::RedirectCount);
     }
@@ -674,6 +684,13 @@ pub(crate) mod tests {
         assert_eq!(error(|s| s.secrets = vec![s.secrets[0]; 3]), Some(ClientError::TooManySecrets));
         assert_eq!(error(|s| s.redirect_uris.clear()), Some(ClientError::RedirectCount));
         assert_eq!(error(|s| s.grant_types = vec![GrantType::RefreshToken]), Some(ClientError::GrantTypes));
+        let device_only = |s: &mut ClientSpec| s.grant_types = vec![GrantType::DeviceCode];
+        assert_eq!(error(device_only), Some(ClientError::NeedlessRedirects));
+        let without = |s: &mut ClientSpec| {
+            device_only(s);
+            s.redirect_uris.clear();
+        };
+        assert_eq!(error(without), None);
         assert_eq!(error(|s| s.strict_auth_method = Some(AuthMethod::None)), Some(ClientError::StrictMethod));
         assert!(matches!(
             error(|s| s.redirect_uris = vec!["javascript:x".into()]),

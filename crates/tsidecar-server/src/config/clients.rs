@@ -242,7 +242,9 @@ const fn key_of(error: &ClientError) -> &'static str {
         ClientError::Name => "name",
         ClientError::Credentials => "public",
         ClientError::TooManySecrets => "secret_file",
-        ClientError::RedirectCount | ClientError::RedirectUri { .. } => "redirect_uris",
+        ClientError::RedirectCount | ClientError::NeedlessRedirects | ClientError::RedirectUri { .. } => {
+            "redirect_uris"
+        }
         ClientError::GrantTypes => "grant_types",
         ClientError::StrictMethod => "token_endpoint_auth_method",
         ClientError::PublicPkce => "pkce",
@@ -265,7 +267,10 @@ fn in_keys(error: &ClientError) -> String {
         ClientError::RedirectUri { uri, reason } | ClientError::PostLogoutUri { uri, reason } => {
             format!("{uri:?} {reason}")
         }
-        ClientError::GrantTypes => "must contain \"authorization_code\"".to_owned(),
+        ClientError::GrantTypes => {
+            "must contain \"authorization_code\" or \"urn:ietf:params:oauth:grant-type:device_code\"".to_owned()
+        }
+        ClientError::NeedlessRedirects => "are of no use without \"authorization_code\" in grant_types".to_owned(),
         ClientError::Life { least, most, .. } => {
             let spell = |seconds| super::spell(tsidecar_oauth::time::Lifetime::from_secs(seconds));
             format!("is out of range; allowed: \"{}\" to \"{}\"", spell(*least), spell(*most))

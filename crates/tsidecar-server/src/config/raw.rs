@@ -149,6 +149,7 @@ pub(super) struct Client {
     pub secret_sha256: Option<String>,
     #[serde(default)]
     pub public: bool,
+    #[serde(default)]
     pub redirect_uris: Vec<String>,
     pub token_endpoint_auth_method: Option<AuthMethod>,
     /// A file with a JWK set.

@@ -149,6 +149,7 @@ fn errors_of_clients() {
         client("token_endpoint_auth_method = \"private_key_jwt\""),
         client("token_endpoint_auth_method = \"client_secret_basic\""),
         client("grant_types = [\"refresh_token\"]"),
+        client("grant_types = [\"urn:ietf:params:oauth:grant-type:device_code\"]"),
         client("grant_types = [\"password\"]"),
         client("pkce = \"plain\""),
         client("pkce = \"optional\""),
@@ -180,7 +181,8 @@ fn errors_of_clients() {
     t.toml:5: [[client]] name: must have 1 to 100 characters, none of them a control character
     t.toml:5: [[client]] token_endpoint_auth_method: does not fit: a public client has "none", one with a secret "client_secret_basic" or "client_secret_post", one with keys "private_key_jwt"
     t.toml:5: [[client]] token_endpoint_auth_method: does not fit: a public client has "none", one with a secret "client_secret_basic" or "client_secret_post", one with keys "private_key_jwt"
-    t.toml:5: [[client]] grant_types: must contain "authorization_code"
+    t.toml:5: [[client]] grant_types: must contain "authorization_code" or "urn:ietf:params:oauth:grant-type:device_code"
+    t.toml:4: [[client]] redirect_uris: are of no use without "authorization_code" in grant_types
     t.toml:5: [[client]] grant_types: "password" is not known; allowed: "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"
     t.toml:5: [[client]] pkce: "plain" is not known; allowed: "required", "or-nonce", "optional"
     t.toml:5: [[client]] pkce: a public client always needs PKCE: leave out pkce, or write pkce = "required"

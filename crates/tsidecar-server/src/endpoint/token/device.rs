@@ -26,7 +26,7 @@ impl<'a> Asked<'a> {
         }
         // A client that only repeats what it has seen ends nothing. Each poll shows an assertion of its own.
         shown.record(self.app, self.caller, self.now).await?;
-        let polled = self.asked_of_the_store(request).await?;
+        let polled = self.asked_of_the_store(request, intent).await?;
         let timing = match polled {
             Polled::Pending => self.app.devices.poll(request.code.digest(), self.now),
             _ => Timing::InTime,
@@ -45,15 +45,20 @@ impl<'a> Asked<'a> {
         let grant = grant.map_err(|error| self.refuse(error))?;
         let resource = resource_of(&grant, &request.resources, client, resources);
         let resource = resource.map_err(|error| self.refuse(error))?;
-        self.write(&grant, shown, intent).await?;
+        self.write(&grant, shown, self.app.store.intent()).await?;
         Ok(Granted::new(grant, resource, identity, key))
     }
 
     /// What became of the authorization. One whose code another client shows is over, and what it gave is revoked.
-    async fn asked_of_the_store(&self, request: &DeviceCodeRequest) -> Result<Polled, Failure> {
+    async fn asked_of_the_store(
+        &self,
+        request: &DeviceCodeRequest,
+        intent: Intent,
+    ) -> Result<Polled, Failure> {
         let Some(user) = request.code.user_code() else { return Ok(Polled::Unknown) };
         let (store, client) = (&self.app.store, self.client.client().id());
-        let polled = store.poll_device(user, request.code.digest(), client, self.now).await?;
+        let polled = store.poll_device(user, request.code.digest(), client, self.now);
+        let polled = self.queued(intent, polled).await?;
         if let Polled::WrongClient(Some(grant)) = polled {
             store.revoke_grant(grant, self.now).await?;
         }
