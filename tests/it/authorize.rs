@@ -94,16 +94,10 @@ fn errors_go_to_the_application_with_state_and_iss() {
     location: http://127.0.0.1:8123/callback?error=unsupported_response_type&error_description=only+response_type%3Dcode+is+supported&state=st4te&iss=https%3A%2F%2Fidp.tail.test
     referrer-policy: no-referrer
     ");
-    assert_snapshot!(shown(&[("prompt", "login")]), @r"
+    assert_snapshot!(shown(&[("prompt", "none"), ("max_age", "0")]), @r"
     302
     cache-control: no-store
-    location: http://127.0.0.1:8123/callback?error=login_required&error_description=a+fresh+sign-in+cannot+be+asked+for%3A+the+network+signs+people+in&state=st4te&iss=https%3A%2F%2Fidp.tail.test
-    referrer-policy: no-referrer
-    ");
-    assert_snapshot!(shown(&[("prompt", "select_account")]), @r"
-    302
-    cache-control: no-store
-    location: http://127.0.0.1:8123/callback?error=account_selection_required&error_description=the+account+cannot+be+chosen%3A+it+is+the+one+of+the+network&state=st4te&iss=https%3A%2F%2Fidp.tail.test
+    location: http://127.0.0.1:8123/callback?error=login_required&error_description=the+person+must+sign+in%2C+and+prompt%3Dnone+allows+no+page&state=st4te&iss=https%3A%2F%2Fidp.tail.test
     referrer-policy: no-referrer
     ");
     assert_snapshot!(shown(&[("request", "eyJ")]), @r"
@@ -154,8 +148,8 @@ fn each_error_has_its_code() {
         (&[("code_challenge", "short")], "invalid_request"),
         (&[("nonce", &long)], "invalid_request"),
         (&[("prompt", "none login")], "invalid_request"),
-        (&[("prompt", "login consent")], "login_required"),
-        (&[("max_age", "0")], "login_required"),
+        (&[("prompt", "none"), ("max_age", "0")], "login_required"),
+        (&[("claims", "{")], "invalid_request"),
         (&[("max_age", "-1")], "invalid_request"),
         (&[("max_age", "soon")], "invalid_request"),
         (&[("resource", "https://api.test")], "invalid_target"),

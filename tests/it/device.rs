@@ -203,6 +203,7 @@ fn a_device_is_signed_in_by_a_person_elsewhere() {
       "iat": "[time]",
       "nbf": "[time]",
       "auth_time": "[time]",
+      "acr": "urn:tsidecar:acr:confirmed",
       "at_hash": "[at_hash]",
       "name": "Alice Äxample",
       "preferred_username": "alice",

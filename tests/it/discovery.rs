@@ -90,6 +90,8 @@ fn both_documents_say_the_same() {
         "iat",
         "nbf",
         "auth_time",
+        "acr",
+        "sid",
         "nonce",
         "at_hash",
         "name",
@@ -99,8 +101,12 @@ fn both_documents_say_the_same() {
         "email_verified",
         "groups"
       ],
+      "acr_values_supported": [
+        "urn:tsidecar:acr:ambient",
+        "urn:tsidecar:acr:confirmed"
+      ],
       "authorization_response_iss_parameter_supported": true,
-      "claims_parameter_supported": false,
+      "claims_parameter_supported": true,
       "request_parameter_supported": true,
       "request_object_signing_alg_values_supported": [
         "RS256",

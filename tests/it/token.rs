@@ -43,6 +43,7 @@ fn a_code_becomes_tokens() {
       "iat": "[time]",
       "nbf": "[time]",
       "auth_time": "[time]",
+      "acr": "urn:tsidecar:acr:ambient",
       "nonce": "n0nce",
       "at_hash": "[at_hash]",
       "name": "Alice Äxample",
@@ -93,6 +94,7 @@ fn a_resource_gets_a_jwt_of_its_own() {
       "exp": "[time]",
       "iat": "[time]",
       "auth_time": "[time]",
+      "acr": "urn:tsidecar:acr:ambient",
       "jti": "[jti]",
       "scope": "read"
     }

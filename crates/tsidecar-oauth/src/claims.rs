@@ -6,9 +6,11 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::id::{ClientId, JwtId, Subject, Thumbprint};
+use crate::acr::Acr;
+use crate::id::{ClientId, JwtId, SessionId, Subject, Thumbprint};
 use crate::identity::{Identity, IdentityKind};
 use crate::policy::{ClaimsAt, ClaimsPolicy, Policy};
+use crate::requested::ClaimSet;
 use crate::scope::Scope;
 use crate::time::{Lifetime, UnixTime};
 use crate::uri::Issuer;
@@ -17,7 +19,7 @@ use crate::uri::Issuer;
 pub const SCOPES: [&str; 4] = ["openid", "profile", "email", "groups"];
 
 /// Claims that we issue by default, for `claims_supported`.
-pub const CLAIMS: [&str; 15] = [
+pub const CLAIMS: [&str; 17] = [
     "iss",
     "sub",
     "aud",
@@ -25,6 +27,8 @@ pub const CLAIMS: [&str; 15] = [
     "iat",
     "nbf",
     "auth_time",
+    "acr",
+    "sid",
     "nonce",
     "at_hash",
     "name",
@@ -68,32 +72,58 @@ enum TsidpClaims {
 }
 
 impl IdentityClaims {
-    /// Selects the claims of an identity for one client, scope and place.
+    /// Selects the claims of an identity for one client, scope and place; `requested` are those that the request named for this
+    /// place (OpenID Connect Core §5.5), whatever the scope.
     pub fn select(
         policy: &Policy,
         client: &ClientId,
         identity: &Identity,
         scope: &Scope,
+        requested: ClaimSet,
         at: ClaimsAt,
     ) -> Self {
+        let wanted = |name, by: &str| scope.contains(by) || requested.contains(name);
         let mut claims = Self {
             extra: policy.extra_claims(client, identity, at),
             tsidp: policy.claims.tsidp_claims.then(|| tsidp_claims(identity, at)),
             ..Self::default()
         };
-        if scope.contains("profile") {
+        if wanted("name", "profile") {
             claims.name = display_name(identity);
+        }
+        if wanted("preferred_username", "profile") {
             claims.preferred_username = preferred_username(&policy.claims, identity);
+        }
+        if wanted("picture", "profile") {
             claims.picture.clone_from(&identity.picture);
         }
-        if let Some((email, verified)) = email(&policy.claims, identity).filter(|_| scope.contains("email")) {
-            claims.email = Some(email);
-            claims.email_verified = Some(verified);
+        let (email_wanted, verified_wanted) = (wanted("email", "email"), wanted("email_verified", "email"));
+        if email_wanted || verified_wanted {
+            let (email, verified) = email(&policy.claims, identity).unzip();
+            claims.email = email.filter(|_| email_wanted);
+            claims.email_verified = verified.filter(|_| verified_wanted);
         }
-        if scope.contains("groups") {
+        if wanted("groups", "groups") {
             claims.groups = Some(policy.groups(client, identity));
         }
         claims.with_rules_first()
+    }
+
+    /// Only the claims that the request named: what an ID token has whose identity claims are switched off.
+    pub fn named_only(
+        policy: &Policy,
+        client: &ClientId,
+        identity: &Identity,
+        requested: ClaimSet,
+        at: ClaimsAt,
+    ) -> Self {
+        if requested == ClaimSet::default() {
+            return Self::default();
+        }
+        let mut claims = Self::select(policy, client, identity, &Scope::default(), requested, at);
+        claims.tsidp = None;
+        claims.extra.retain(|name, _| requested.contains(name));
+        claims
     }
 
     /// What a rule sets wins over what we would have said, except that groups are united.
@@ -181,6 +211,9 @@ pub struct IdTokenClaims<'a> {
     iat: UnixTime,
     nbf: UnixTime,
     auth_time: UnixTime,
+    acr: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
     at_hash: String,
@@ -199,6 +232,10 @@ pub struct Envelope<'a> {
     pub client: &'a ClientId,
     /// `auth_time`.
     pub auth_time: UnixTime,
+    /// `acr`.
+    pub acr: Acr,
+    /// `sid`, in ID tokens.
+    pub session: Option<SessionId>,
     /// `iat`.
     pub now: UnixTime,
     /// `exp` less `iat`.
@@ -221,6 +258,8 @@ impl<'a> IdTokenClaims<'a> {
             iat: envelope.now,
             nbf: envelope.now.before(NOT_BEFORE_ROOM),
             auth_time: envelope.auth_time,
+            acr: envelope.acr.as_str(),
+            sid: envelope.session.map(|session| session.to_string()),
             nonce,
             at_hash,
             identity,
@@ -252,6 +291,7 @@ pub struct AccessTokenClaims<'a> {
     exp: UnixTime,
     iat: UnixTime,
     auth_time: UnixTime,
+    acr: &'static str,
     jti: JwtId,
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
@@ -270,6 +310,7 @@ impl<'a> AccessTokenClaims<'a> {
             exp: envelope.now.after(envelope.lifetime),
             iat: envelope.now,
             auth_time: envelope.auth_time,
+            acr: envelope.acr.as_str(),
             jti,
             scope: scope.to_string(),
             cnf: None,
@@ -334,9 +375,36 @@ mod tests {
     }
 
     fn select(policy: &Policy, identity: &Identity, scope: &str, at: ClaimsAt) -> Value {
-        let client = ClientId::parse("grafana").unwrap();
-        serde_json::to_value(IdentityClaims::select(policy, &client, identity, &Scope::parse(scope), at))
-            .unwrap()
+        let (client, none) = (ClientId::parse("grafana").unwrap(), ClaimSet::default());
+        let claims = IdentityClaims::select(policy, &client, identity, &Scope::parse(scope), none, at);
+        serde_json::to_value(claims).unwrap()
+    }
+
+    /// OpenID Connect Core §5.5: one by one, whatever the scope, and where the ID token has no claims otherwise.
+    #[test]
+    fn claims_are_given_by_name() {
+        let (client, at) = (ClientId::parse("grafana").unwrap(), ClaimsAt::IdToken);
+        let named = |names: &[&str]| names.iter().fold(ClaimSet::default(), |set, name| set.with(name));
+        let claims = |scope: &str, names: &[&str]| {
+            let scope = Scope::parse(scope);
+            let claims = IdentityClaims::select(&policy(), &client, &alice(), &scope, named(names), at);
+            serde_json::to_value(claims).unwrap()
+        };
+        assert_eq!(claims("openid", &["name"]), json!({"name": "Alice Äxample"}));
+        assert_eq!(claims("openid", &["email_verified", "acr"]), json!({"email_verified": true}));
+        assert_eq!(
+            claims("openid email", &["groups"]),
+            json!({"email": "alice@example.com", "email_verified": true, "groups": ["group:eng"]})
+        );
+        let rule = r#"{"extraClaims":{"team":"eng","name":"Al"}}"#;
+        let identity = Identity { rules: parse_rules([rule]).0, ..alice() };
+        let only = |names: &[&str]| {
+            let claims = IdentityClaims::named_only(&policy(), &client, &identity, named(names), at);
+            serde_json::to_value(claims).unwrap()
+        };
+        assert_eq!(only(&[]), json!({}));
+        assert_eq!(only(&["email"]), json!({"email": "alice@example.com"}));
+        assert_eq!(only(&["name"]), json!({"name": "Al"}));
     }
 
     #[test]

@@ -530,6 +530,15 @@ impl Client {
         if with_rs256 { &VerifyAlgorithm::ALL } else { &VerifyAlgorithm::FAPI }
     }
 
+    /// Whether the sign-ins of the client belong to a session of the browser: it lasts longer than one of them, or the client
+    /// wants to know when it ends.
+    pub const fn keeps_sessions(&self) -> bool {
+        let logout = &self.spec.logout;
+        matches!(self.spec.login, Login::Session)
+            || logout.backchannel_uri.is_some()
+            || !logout.post_logout_redirect_uris.is_empty()
+    }
+
     /// The lives of what is issued to this client.
     pub const fn lives(&self) -> Lives {
         self.spec.lives

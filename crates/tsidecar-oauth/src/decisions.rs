@@ -14,9 +14,24 @@
 //! See [`settle`](crate::settle).
 //!
 //! # `prompt=none` succeeds
-//! The network is the session: whois is asked at each authorization, so there is always one. What needs an answer from a
-//! person (`prompt=login`, `max_age=0`, `prompt=select_account`) is refused with the specification's error rather than
-//! answered with a silent success that would give false assurance.
+//! The network is the session: whois is asked at each authorization, so there is always one. What asks for a person
+//! (`prompt=login`, `max_age=0`, `prompt=select_account`) shows a page in every mode, and with `prompt=none` gets the
+//! specification's error: a silent success would give false assurance.
+//!
+//! # `prompt=consent` asks nobody
+//! Every client of a file or a command was approved by an administrator, whose approval stands for the person's (OpenID Connect
+//! Core §3.1.2.4 leaves open how consent is obtained, §11 allows other conditions). SDKs send it whenever `offline_access` is in
+//! the scope; a page for each of their sign-ins would teach people to click without reading.
+//!
+//! # A session lives for thirty days, and lets nobody in
+//! Whois is asked at every use of it, and a cookie of another person or from another device is dropped. So a short life
+//! would protect nothing; it would only move `auth_time` and break `prompt=none`. An application that wants a recent sign-in
+//! says so by `max_age`, and one that wants a person by `prompt=login` or `acr_values`.
+//!
+//! # A form may be sent twice
+//! The token of a form repeats the decision of the same person, on the same device, about the same request, for ten minutes. A
+//! double click or a reload after *Continue* therefore gives another code to the same client instead of an error page; whoever
+//! could send the token a second time could as well send the request itself. Nothing is stored for it.
 //!
 //! # A client's registered scope is no ceiling, an unknown scope no error
 //! MCP clients register few scopes and ask for more, and ordinary clients ask for scopes that only other providers know.

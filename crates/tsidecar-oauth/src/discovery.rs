@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::acr::Acr;
 use crate::authorize::{RESPONSE_TYPES, ResponseMode};
 use crate::claims::{CLAIMS, SCOPES};
 use crate::client::{AuthMethod, GrantType};
@@ -52,6 +53,7 @@ pub struct ProviderMetadata<'a> {
     code_challenge_methods_supported: [&'static str; 1],
     dpop_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
     claims_supported: [&'static str; CLAIMS.len()],
+    acr_values_supported: [&'static str; Acr::ALL.len()],
     authorization_response_iss_parameter_supported: bool,
     claims_parameter_supported: bool,
     request_parameter_supported: bool,
@@ -84,8 +86,9 @@ impl<'a> ProviderMetadata<'a> {
             code_challenge_methods_supported: ["S256"],
             dpop_signing_alg_values_supported: VerifyAlgorithm::NAMES,
             claims_supported: CLAIMS,
+            acr_values_supported: Acr::ALL.map(Acr::as_str),
             authorization_response_iss_parameter_supported: true,
-            claims_parameter_supported: false,
+            claims_parameter_supported: true,
             request_parameter_supported: true,
             request_object_signing_alg_values_supported: VerifyAlgorithm::NAMES,
             // A name of ours is for pushed requests; we fetch none.
@@ -136,10 +139,11 @@ mod tests {
                 "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
                 "code_challenge_methods_supported": ["S256"],
                 "dpop_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
-                "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "at_hash", "name",
+                "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "acr", "sid", "nonce", "at_hash", "name",
                     "preferred_username", "picture", "email", "email_verified", "groups"],
+                "acr_values_supported": ["urn:tsidecar:acr:ambient", "urn:tsidecar:acr:confirmed"],
                 "authorization_response_iss_parameter_supported": true,
-                "claims_parameter_supported": false,
+                "claims_parameter_supported": true,
                 "request_parameter_supported": true,
                 "request_object_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
                 "request_uri_parameter_supported": false,

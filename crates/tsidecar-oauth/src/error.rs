@@ -25,10 +25,10 @@ pub enum ErrorCode {
     InvalidTarget,
     /// The person, or the policy, says no.
     AccessDenied,
-    /// The application wants a page that asks the person, and there is none to show.
+    /// The person would have to sign in anew, or is not the expected one, and the application wants no page.
     LoginRequired,
-    /// The application wants the person to choose an account; the network has chosen.
-    AccountSelectionRequired,
+    /// The person would have to answer a page, and the application wants none.
+    InteractionRequired,
     /// Request objects by reference are not served.
     RequestUriNotSupported,
     /// Registration inside an authorization request is not served.
@@ -71,7 +71,7 @@ impl ErrorCode {
             Self::InvalidTarget => "invalid_target",
             Self::AccessDenied => "access_denied",
             Self::LoginRequired => "login_required",
-            Self::AccountSelectionRequired => "account_selection_required",
+            Self::InteractionRequired => "interaction_required",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",
             Self::InvalidToken => "invalid_token",

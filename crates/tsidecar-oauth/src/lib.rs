@@ -12,7 +12,7 @@
 //! | Layer | Modules |
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`] |
-//! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`] |
+//! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`], [`session`], [`hint`] |
 //! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
@@ -36,6 +36,7 @@ pub mod dpop;
 pub mod error;
 pub mod fresh;
 pub mod grant;
+pub mod hint;
 pub mod id;
 pub mod identity;
 pub mod jose;
@@ -53,6 +54,7 @@ pub mod rule;
 pub mod scope;
 pub mod seal;
 pub mod secret;
+pub mod session;
 pub mod settle;
 pub mod time;
 pub mod token;

@@ -25,6 +25,7 @@ use crate::pkce::CodeChallenge;
 use crate::requested::RequestedClaims;
 use crate::scope::Scope;
 use crate::secret::{AuthorizationCode, TokenText};
+use crate::session::SessionCookie;
 use crate::time::UnixTime;
 use crate::uri::{Issuer, ResourceIndicator};
 
@@ -33,6 +34,9 @@ pub const LONGEST_CODE: usize = 1_500;
 
 /// The longest token that is looked at.
 const LONGEST_TOKEN: usize = 4_096;
+
+/// The longest form token: with what else stands in the form it fits in a body (64 KiB).
+pub const LONGEST_FORM: usize = 60 * 1024;
 
 const ACCESS_PREFIX: &str = "tsat_";
 const REFRESH_PREFIX: &str = "tsrt_";
@@ -53,6 +57,8 @@ enum Purpose {
     Refresh,
     Device,
     ProofNonce,
+    Session,
+    Form,
 }
 
 impl Purpose {
@@ -63,6 +69,8 @@ impl Purpose {
             Self::Refresh => "refresh",
             Self::Device => "device form",
             Self::ProofNonce => "proof nonce",
+            Self::Session => "session",
+            Self::Form => "form",
         }
     }
 }
@@ -126,6 +134,38 @@ pub struct SealedCode {
     pub issued_at: UnixTime,
     /// When the code dies.
     pub expires_at: UnixTime,
+}
+
+/// The facts in the token of a form: who was shown it, where, and the request that it goes on with. It cannot be made by
+/// anybody else, and is of no use to anybody else (attacks A23 and A49).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedForm {
+    /// Who was asked.
+    pub subject: Subject,
+    /// On which device.
+    pub device: DeviceId,
+    /// The client that asks.
+    pub client: ClientId,
+    /// The parameters of the request that count, wherever they were carried.
+    pub request: Vec<(String, String)>,
+    /// The name of the pushed request that it was, which the answer uses up (RFC 9126 §7.3).
+    pub pushed: Option<[u8; 32]>,
+    /// The key of the proof of possession that it was pushed with.
+    pub key: Option<Thumbprint>,
+    /// When the page has grown too old.
+    pub expires_at: UnixTime,
+}
+
+/// Without the parameters, which may hold what logs must not have.
+impl fmt::Debug for SealedForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedForm")
+            .field("subject", &self.subject)
+            .field("device", &self.device)
+            .field("client", &self.client)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// SHA-256 of a redirect URI.
@@ -223,6 +263,8 @@ pub struct SealingKey {
     code: Subkey,
     access: Subkey,
     device: Subkey,
+    session: Subkey,
+    form: Subkey,
     refresh: Hmac<Sha256>,
     refresh_context: Vec<u8>,
     proof_nonce: Hmac<Sha256>,
@@ -265,6 +307,8 @@ impl SealingKey {
             code: cipher(Purpose::Code, epoch),
             access: cipher(Purpose::Access, CodeEpoch(0)),
             device: cipher(Purpose::Device, CodeEpoch(0)),
+            session: cipher(Purpose::Session, CodeEpoch(0)),
+            form: cipher(Purpose::Form, CodeEpoch(0)),
             refresh: hash(Purpose::Refresh),
             refresh_context: associated(issuer, Purpose::Refresh, id),
             proof_nonce: hash(Purpose::ProofNonce).chain_update(associated(issuer, Purpose::ProofNonce, id)),
@@ -281,6 +325,8 @@ impl SealingKey {
             Purpose::Code => Ok(&self.code),
             Purpose::Access => Ok(&self.access),
             Purpose::Device => Ok(&self.device),
+            Purpose::Session => Ok(&self.session),
+            Purpose::Form => Ok(&self.form),
             Purpose::Refresh | Purpose::ProofNonce => Err(SealError::Form),
         }
     }
@@ -351,6 +397,39 @@ impl SealingKeys {
         } else {
             self.open(Purpose::Code, code.expose())
         }
+    }
+
+    /// Seals the cookie of a browser.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    pub fn seal_session(&self, cookie: &SessionCookie, nonce: FreshNonce) -> Result<TokenText, SealError> {
+        self.seal(Purpose::Session, cookie, nonce, "").map(TokenText::new)
+    }
+
+    /// Opens the cookie of a browser. What counts of it is for [`Browser`](crate::session::Browser) to judge.
+    ///
+    /// # Errors
+    /// [`SealError`] when it is no cookie of ours.
+    pub fn open_session(&self, cookie: &str) -> Result<SessionCookie, SealError> {
+        self.open(Purpose::Session, cookie)
+    }
+
+    /// Seals the token of a form.
+    ///
+    /// # Errors
+    /// [`SealError::TooLong`] when it would be longer than [`LONGEST_FORM`], [`SealError::NoKey`].
+    pub fn seal_form(&self, form: &SealedForm, nonce: FreshNonce) -> Result<TokenText, SealError> {
+        let text = self.seal(Purpose::Form, form, nonce, "")?;
+        if text.len() > LONGEST_FORM { Err(SealError::TooLong) } else { Ok(TokenText::new(text)) }
+    }
+
+    /// Opens the token of a form. Whether it has expired, and whose it is, is for the caller to judge.
+    ///
+    /// # Errors
+    /// [`SealError`] when it is no form of ours.
+    pub fn open_form(&self, token: &str) -> Result<SealedForm, SealError> {
+        self.open_within(Purpose::Form, token, LONGEST_FORM)
     }
 
     /// Seals an opaque access token, `tsat_…`.
@@ -446,7 +525,16 @@ impl SealingKeys {
     }
 
     fn open<T: DeserializeOwned>(&self, purpose: Purpose, text: &str) -> Result<T, SealError> {
-        if text.len() > LONGEST_TOKEN {
+        self.open_within(purpose, text, LONGEST_TOKEN)
+    }
+
+    fn open_within<T: DeserializeOwned>(
+        &self,
+        purpose: Purpose,
+        text: &str,
+        longest: usize,
+    ) -> Result<T, SealError> {
+        if text.len() > longest {
             return Err(SealError::Form);
         }
         let bytes = Base64UrlUnpadded::decode_vec(text).map_err(|_| SealError::Form)?;
@@ -552,6 +640,35 @@ pub(crate) mod tests {
         let after_clock_jump = self::keys("https://idp.tail.test", 9, 1);
         assert_eq!(after_clock_jump.open_code(&code_text), Err(SealError::Broken));
         assert!(after_clock_jump.open_access(&access_text).is_ok());
+    }
+
+    #[test]
+    fn cookies_and_forms_are_apart_from_each_other_and_from_tokens() {
+        let keys = ours();
+        let cookie = SessionCookie::SignedOut { at: UnixTime::from_secs(5) };
+        let form = SealedForm {
+            subject: Subject::user(1001),
+            device: DeviceId::parse("nALICE").unwrap(),
+            client: code().client,
+            request: vec![("state".into(), "s".into())],
+            pushed: Some([1; 32]),
+            key: None,
+            expires_at: UnixTime::from_secs(9),
+        };
+        let (cookie_text, form_text) =
+            (keys.seal_session(&cookie, nonce(1)).unwrap(), keys.seal_form(&form, nonce(1)).unwrap());
+        assert_eq!(keys.open_session(cookie_text.expose()).unwrap(), cookie);
+        assert_eq!(keys.open_form(form_text.expose()).unwrap(), form);
+        assert_eq!(keys.open_form(cookie_text.expose()).unwrap_err(), SealError::Broken);
+        assert_eq!(keys.open_session(form_text.expose()).unwrap_err(), SealError::Broken);
+        let code_text = keys.seal_code(&code(), nonce(1)).unwrap();
+        assert_eq!(keys.open_session(code_text.expose()).unwrap_err(), SealError::Broken);
+        assert_eq!(keys.open_form(code_text.expose()).unwrap_err(), SealError::Broken);
+        let large = |length| SealedForm { request: vec![("x".into(), "y".repeat(length))], ..form.clone() };
+        let fits = keys.seal_form(&large(44 * 1024), nonce(1)).unwrap();
+        assert!(keys.open_form(fits.expose()).is_ok());
+        assert_eq!(keys.seal_form(&large(46 * 1024), nonce(1)).err(), Some(SealError::TooLong));
+        assert!(!format!("{form:?}").contains("state"));
     }
 
     #[test]

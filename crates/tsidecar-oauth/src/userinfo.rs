@@ -11,6 +11,7 @@ use crate::grant::Grant;
 use crate::id::{Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::policy::{Denied, Policy};
+use crate::requested::ClaimSet;
 use crate::seal::{SealError, SealedAccess};
 use crate::secret::TokenText;
 use crate::time::UnixTime;
@@ -176,6 +177,11 @@ impl<'a> LiveAccess<'a> {
     /// The address for which whois must be asked now, and the listener whose destination counts.
     pub const fn sighting(&self) -> (IpAddr, &Listener) {
         (self.grant.facts().address, &self.grant.facts().listener)
+    }
+
+    /// Claims that the authorization request named for UserInfo (OpenID Connect Core §5.5).
+    pub const fn requested(&self) -> ClaimSet {
+        self.grant.facts().requested.userinfo
     }
 
     /// Judges the identity of now: the same person on the same device, still admitted by the policy.

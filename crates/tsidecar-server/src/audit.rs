@@ -4,7 +4,7 @@
 
 mod logout;
 
-use tsidecar_oauth::authorize::RedirectReason;
+use tsidecar_oauth::authorize::{RedirectReason, Why};
 use tsidecar_oauth::client::Client;
 use tsidecar_oauth::client_auth::ClientAuthError;
 use tsidecar_oauth::device::{DeviceAnswer, DeviceRequest, FormError, Relation, Requester};
@@ -37,6 +37,43 @@ pub fn authorized(identity: &Identity, client: &Client, code: &SealedCode) {
         grant.id = %code.grant,
         scope = %code.scope,
         "a person was signed in"
+    );
+}
+
+/// A person is asked before they are signed in.
+pub fn asked(identity: &Identity, client: &Client, why: Why) {
+    tracing::info!(
+        target: TARGET,
+        event = "sign_in_asked",
+        client.id = %client.id(),
+        subject = %identity.subject,
+        device = %identity.device.id,
+        reason = ?why,
+        "a person is asked to confirm a sign-in"
+    );
+}
+
+/// A person confirmed a sign-in.
+pub fn confirmed(identity: &Identity, client: &Client) {
+    tracing::info!(
+        target: TARGET,
+        event = "sign_in_confirmed",
+        client.id = %client.id(),
+        subject = %identity.subject,
+        device = %identity.device.id,
+        "a person confirmed a sign-in"
+    );
+}
+
+/// A person cancelled a sign-in.
+pub fn cancelled(identity: &Identity, client: &Client) {
+    tracing::info!(
+        target: TARGET,
+        event = "sign_in_cancelled",
+        client.id = %client.id(),
+        subject = %identity.subject,
+        device = %identity.device.id,
+        "a person cancelled a sign-in"
     );
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use hyper::{Method, Request, StatusCode};
+use tsidecar_oauth::authorize::CONTINUE;
 use tsidecar_oauth::discovery;
 
 use crate::app::App;
@@ -25,6 +26,7 @@ enum Route {
     AuthorizationServer,
     Jwks,
     Authorize,
+    Answer,
     Token,
     Par,
     UserInfo,
@@ -39,6 +41,7 @@ impl Route {
             discovery::OAUTH_AUTHORIZATION_SERVER => Some(Self::AuthorizationServer),
             discovery::JWKS => Some(Self::Jwks),
             discovery::AUTHORIZE => Some(Self::Authorize),
+            CONTINUE => Some(Self::Answer),
             discovery::TOKEN => Some(Self::Token),
             discovery::PAR => Some(Self::Par),
             discovery::USERINFO => Some(Self::UserInfo),
@@ -53,7 +56,7 @@ impl Route {
         match self {
             Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => "GET, HEAD, OPTIONS",
             Self::Authorize | Self::Device => "GET, POST",
-            Self::DeviceAuthorization => "POST",
+            Self::Answer | Self::DeviceAuthorization => "POST",
             Self::Token | Self::Par => "POST, OPTIONS",
             Self::UserInfo => "GET, POST, OPTIONS",
         }
@@ -61,7 +64,7 @@ impl Route {
 
     /// Pages are for people and never open to scripts of other origins; everything else is a machine endpoint.
     const fn is_page(self) -> bool {
-        matches!(self, Self::Authorize | Self::Device)
+        matches!(self, Self::Authorize | Self::Answer | Self::Device)
     }
 
     /// Endpoints that scripts of other origins may use (design section 14). What a device begins, no web page does.
@@ -81,6 +84,7 @@ impl Route {
             Self::AuthorizationServer => &snapshot.metadata.oauth_authorization_server,
             Self::Jwks => &snapshot.metadata.jwks,
             Self::Authorize
+            | Self::Answer
             | Self::Token
             | Self::Par
             | Self::UserInfo
@@ -127,7 +131,7 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
     }
     // Also where the name is of no use to the request: it shows that somebody other than serve speaks to us. The authorization
     // endpoint asks by itself.
-    if route != Route::Authorize
+    if !matches!(route, Route::Authorize | Route::Answer)
         && caller.claimed_login().is_some()
         && app.tailnet.identify_caller(&caller).await.is_err_and(|error| error == Unidentified::Contradiction)
     {
@@ -136,6 +140,7 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
     }
     match route {
         Route::Authorize => endpoint::authorize::handle(app, &snapshot, &caller, request).await,
+        Route::Answer => endpoint::authorize::handle_answer(app, &snapshot, &caller, request).await,
         Route::Token => endpoint::token::handle(app, &snapshot, &caller, request).await,
         Route::Par => endpoint::par::handle(app, &snapshot, &caller, request).await,
         Route::UserInfo => endpoint::userinfo::handle(app, &snapshot, &caller, request).await,

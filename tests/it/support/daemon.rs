@@ -279,10 +279,15 @@ impl Drop for Daemon {
     }
 }
 
+/// The digest of [`SECRET`], as a configuration has it.
+pub(crate) fn secret_digest() -> String {
+    format!("{:x}", Sha256::digest(SECRET))
+}
+
 fn configuration(dir: &Path, setup: &Setup) -> String {
     let dir = dir.display();
     let uid = rustix::process::getuid().as_raw();
-    let digest = format!("{:x}", Sha256::digest(SECRET));
+    let digest = secret_digest();
     let issuer = if setup.pinned_issuer { "" } else { "issuer = \"https://idp.tail.test\"" };
     let format = setup.log.unwrap_or("text");
     let limits = setup.limits.unwrap_or("node_requests_per_minute = 0");

@@ -5,6 +5,7 @@ pub(crate) mod daemon;
 pub(crate) mod host;
 pub(crate) mod proof;
 pub(crate) mod tailnet;
+pub(crate) mod visitor;
 pub(crate) mod wire;
 
 pub(crate) use self::{

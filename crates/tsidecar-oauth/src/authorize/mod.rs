@@ -4,17 +4,20 @@
 //! [`RedirectTarget`] exists, which cannot be made from a string.
 
 mod carrier;
+mod claims_request;
 mod mode;
+mod prompt;
 mod reason;
 mod target;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub use self::carrier::Carrier;
 pub use self::mode::ResponseMode;
+pub use self::prompt::{Asked, Demand, Why, confirmed, demand};
 pub use self::reason::{DirectError, RedirectReason};
 pub use self::target::{AuthorizationResponse, RedirectTarget};
-use crate::acr::Acr;
 use crate::client::{Client, GrantType, PkceRule};
 use crate::dpop::DpopError;
 use crate::fresh::FreshId;
@@ -23,10 +26,10 @@ use crate::identity::Identity;
 use crate::params::Params;
 use crate::pkce::CodeChallenge;
 use crate::policy::Policy;
-use crate::requested::RequestedClaims;
 use crate::resource::{Resource, Resources};
 use crate::scope::{Scope, ScopeToken};
 use crate::seal::{RedirectDigest, ResourceDigest, SealError, SealedCode};
+use crate::session::Authentication;
 use crate::time::{Lifetime, UnixTime};
 use crate::uri::ResourceIndicator;
 
@@ -38,6 +41,12 @@ pub const LONGEST_NONCE: usize = 512;
 
 /// More resources than one authorization ever names.
 const MOST_RESOURCES: usize = 8;
+
+/// How long a page may be answered: whoever thinks for longer, or comes back to an old tab, is asked again.
+pub const PAGE_LIFETIME: Lifetime = Lifetime::from_minutes(10);
+
+/// Where the page is answered.
+pub const CONTINUE: &str = "/authorize/continue";
 
 /// The response types that we serve (OAuth 2.1 §4.1).
 pub const RESPONSE_TYPES: [&str; 1] = ["code"];
@@ -61,6 +70,7 @@ pub struct AuthorizationRequest {
     scope: Scope,
     resources: Vec<ResourceIndicator>,
     key: Option<Thumbprint>,
+    asked: Asked,
 }
 
 impl AuthorizationRequest {
@@ -90,10 +100,9 @@ impl AuthorizationRequest {
             }
             PkceRule::Required | PkceRule::OrNonce | PkceRule::Optional => (),
         }
-        let key = key(params)?;
-        check_prompt(params)?;
+        let (key, asked) = (key(params)?, Asked::read(params)?);
         let resources = wanted.iter().map(|resource| resource.uri.clone()).collect();
-        Ok(Self { client: client.id().clone(), target, challenge, nonce, scope, resources, key })
+        Ok(Self { client: client.id().clone(), target, challenge, nonce, scope, resources, key, asked })
     }
 
     /// The proven target.
@@ -115,6 +124,11 @@ impl AuthorizationRequest {
             Some(named) if named != proven => Err(DpopError::OtherKey),
             Some(_) | None => Ok(Self { key: Some(proven), ..self }),
         }
+    }
+
+    /// What it asks of the person and of their sign-in.
+    pub const fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// The scope that will be granted.
@@ -190,24 +204,6 @@ fn key(params: &Params) -> Result<Option<Thumbprint>, RedirectReason> {
     named.transpose()
 }
 
-/// Judges `prompt` and `max_age` for people whom the network signs in: each authorization is a fresh authentication, so
-/// `prompt=none` and any positive `max_age` hold; what needs an answer from a person does not.
-fn check_prompt(params: &Params) -> Result<(), RedirectReason> {
-    let prompts: Vec<&str> = params.get("prompt").unwrap_or_default().split_ascii_whitespace().collect();
-    if prompts.contains(&"none") && prompts.len() > 1 {
-        return Err(RedirectReason::Prompt);
-    }
-    let max_age =
-        params.get("max_age").map(str::parse::<u64>).transpose().map_err(|_| RedirectReason::MaxAge)?;
-    if prompts.contains(&"login") || max_age == Some(0) {
-        return Err(RedirectReason::FreshLogin);
-    }
-    if prompts.contains(&"select_account") {
-        return Err(RedirectReason::SelectAccount);
-    }
-    Ok(())
-}
-
 /// Where and when an authorization takes place.
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion<'a> {
@@ -215,43 +211,68 @@ pub struct Occasion<'a> {
     pub listener: &'a Listener,
     /// The address of the person's device.
     pub address: IpAddr,
-    /// The moment, which is also `auth_time`: whois has just been asked.
+    /// How the person was authenticated.
+    pub authentication: Authentication,
+    /// The moment.
     pub now: UnixTime,
 }
 
-/// Issues the facts of a code to an identity, if the policy admits it to the client.
-///
-/// # Errors
-/// [`RedirectReason::Denied`], to be sent to the target.
-pub fn issue(
-    request: &AuthorizationRequest,
-    client: &Client,
-    identity: &Identity,
-    policy: &Policy,
-    occasion: Occasion<'_>,
-    fresh: FreshId,
-) -> Result<SealedCode, RedirectReason> {
-    policy.admit(client, identity).map_err(RedirectReason::Denied)?;
-    Ok(SealedCode {
-        grant: GrantId::new(&identity.subject, fresh),
-        client: request.client.clone(),
-        redirect_uri: RedirectDigest::of(request.target.redirect_uri()),
-        challenge: request.challenge,
-        nonce: request.nonce.clone(),
-        scope: request.scope.clone(),
-        resources: request.resources.iter().map(ResourceDigest::of).collect(),
-        subject: identity.subject.clone(),
-        device: identity.device.id.clone(),
-        address: occasion.address,
-        listener: occasion.listener.clone(),
-        auth_time: occasion.now,
-        acr: Acr::Ambient,
-        session: None,
-        requested: RequestedClaims::default(),
-        key: request.key,
-        issued_at: occasion.now,
-        expires_at: occasion.now.after(CODE_LIFETIME),
-    })
+/// A request of a person whom the policy admits to the client.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    request: AuthorizationRequest,
+    identity: Arc<Identity>,
+}
+
+impl Admitted {
+    /// Asks the policy whether the person may sign in to the client.
+    ///
+    /// # Errors
+    /// [`RedirectReason::Denied`], to be sent to the target.
+    pub fn judge(
+        request: AuthorizationRequest,
+        client: &Client,
+        identity: Arc<Identity>,
+        policy: &Policy,
+    ) -> Result<Self, RedirectReason> {
+        policy.admit(client, &identity).map_err(RedirectReason::Denied)?;
+        Ok(Self { request, identity })
+    }
+
+    /// What is asked.
+    pub const fn request(&self) -> &AuthorizationRequest {
+        &self.request
+    }
+
+    /// Who asks.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Issues the facts of a code.
+    pub fn issue(&self, occasion: Occasion<'_>, fresh: FreshId) -> SealedCode {
+        let Self { request, identity } = self;
+        SealedCode {
+            grant: GrantId::new(&identity.subject, fresh),
+            client: request.client.clone(),
+            redirect_uri: RedirectDigest::of(request.target.redirect_uri()),
+            challenge: request.challenge,
+            nonce: request.nonce.clone(),
+            scope: request.scope.clone(),
+            resources: request.resources.iter().map(ResourceDigest::of).collect(),
+            subject: identity.subject.clone(),
+            device: identity.device.id.clone(),
+            address: occasion.address,
+            listener: occasion.listener.clone(),
+            auth_time: occasion.authentication.time,
+            acr: occasion.authentication.acr,
+            session: occasion.authentication.session,
+            requested: request.asked.requested(),
+            key: request.key,
+            issued_at: occasion.now,
+            expires_at: occasion.now.after(CODE_LIFETIME),
+        }
+    }
 }
 
 /// What a failed sealing of a code means for the request.
@@ -267,8 +288,10 @@ pub const fn seal_reason(error: SealError) -> RedirectReason {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::acr::Acr;
     use crate::client::ClientSpec;
     use crate::client::tests::{confidential, public};
+    use crate::id::SessionId;
     use crate::jose::Algorithm;
     use crate::policy::{Access, Denied, tests::alice};
     use crate::request_object::RequestObjectError;
@@ -378,33 +401,6 @@ pub(crate) mod tests {
         }
     }
 
-    /// A46, as far as there is no page yet: no silent success where a person was asked for.
-    #[test]
-    fn prompts_that_need_a_person_are_refused() {
-        use RedirectReason as R;
-        for (query, reason) in [
-            ("prompt=login", R::FreshLogin),
-            ("prompt=consent+login", R::FreshLogin),
-            ("max_age=0", R::FreshLogin),
-            ("prompt=none&max_age=0", R::FreshLogin),
-            ("prompt=none+login", R::Prompt),
-            ("prompt=select_account", R::SelectAccount),
-            ("max_age=-1", R::MaxAge),
-            ("max_age=x", R::MaxAge),
-        ] {
-            assert_eq!(with_challenge(query).unwrap_err(), reason, "{query}");
-        }
-        for fine in [
-            "prompt=none",
-            "prompt=consent",
-            "max_age=1",
-            "prompt=none&max_age=10000",
-            "display=popup&ui_locales=de&extra=x",
-        ] {
-            assert!(with_challenge(fine).is_ok(), "{fine}");
-        }
-    }
-
     #[test]
     fn nonces_are_bounded() {
         let nonce = |length: usize| with_challenge(&format!("nonce={}", "n".repeat(length)));
@@ -419,17 +415,25 @@ pub(crate) mod tests {
         let occasion = Occasion {
             listener: &Listener::host(),
             address: "100.64.0.2".parse().unwrap(),
+            authentication: Authentication {
+                time: UnixTime::from_secs(900),
+                acr: Acr::Confirmed,
+                session: Some(SessionId::from_bytes([7; 16])),
+            },
             now: UnixTime::from_secs(1_000),
         };
+        let identity = Arc::new(alice());
         let issue_to = |policy: &Policy, client: &Client| {
-            issue(&request, client, &alice(), policy, occasion, FreshId::from_bytes([1; 16]))
+            let admitted = Admitted::judge(request.clone(), client, Arc::clone(&identity), policy)?;
+            Ok(admitted.issue(occasion, FreshId::from_bytes([1; 16])))
         };
         let code = issue_to(&Policy::default(), &client).unwrap();
-        assert_eq!((code.auth_time.as_secs(), code.expires_at.as_secs()), (1_000, 1_060));
+        assert_eq!((code.auth_time.as_secs(), code.expires_at.as_secs()), (900, 1_060));
+        assert_eq!((code.acr, code.session), (Acr::Confirmed, occasion.authentication.session));
         assert_eq!((code.subject.as_str(), code.device.as_str()), ("userid:1001", "nALICE"));
         let nobody = ClientSpec { allow: Some(Access::default()), ..public() };
         let nobody = Client::new(nobody, UnixTime::default()).unwrap();
-        let denied = issue_to(&Policy::default(), &nobody).unwrap_err();
+        let denied: RedirectReason = issue_to(&Policy::default(), &nobody).unwrap_err();
         assert_eq!(
             (denied, denied.code().as_str()),
             (RedirectReason::Denied(Denied::NotAllowed), "access_denied")
@@ -447,7 +451,11 @@ pub(crate) mod tests {
             RedirectReason::Resource,
             RedirectReason::TooLarge,
             RedirectReason::Denied(Denied::External),
-            RedirectReason::FreshLogin,
+            RedirectReason::SignInNeeded,
+            RedirectReason::PageNeeded,
+            RedirectReason::Claims,
+            RedirectReason::Hint,
+            RedirectReason::OtherPerson,
             RedirectReason::Broken,
         ];
         for reason in reasons {

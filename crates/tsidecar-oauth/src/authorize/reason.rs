@@ -95,12 +95,24 @@ pub enum RedirectReason {
     /// `max_age` is no number.
     #[error("max_age must be a number of seconds")]
     MaxAge,
-    /// `prompt=login` or `max_age=0`: only a page can ask the person.
-    #[error("a fresh sign-in cannot be asked for: the network signs people in")]
-    FreshLogin,
-    /// `prompt=select_account`.
-    #[error("the account cannot be chosen: it is the one of the network")]
-    SelectAccount,
+    /// `claims` is not of its form.
+    #[error("claims must be a JSON object of userinfo and id_token, each an object of claims")]
+    Claims,
+    /// `id_token_hint` is no ID token of ours.
+    #[error("id_token_hint is not an ID token of this issuer")]
+    Hint,
+    /// `prompt=none`, and the person is not signed in, not recently enough, or has signed out.
+    #[error("the person must sign in, and prompt=none allows no page")]
+    SignInNeeded,
+    /// `prompt=none`, and the client shows a page every time.
+    #[error("the person must confirm each sign-in to this application, and prompt=none allows no page")]
+    PageNeeded,
+    /// The person of the network is not the expected one (`id_token_hint`, or `sub` in `claims`).
+    #[error("another person is signed in: the account is the one of the network")]
+    OtherPerson,
+    /// The person pressed *Cancel*.
+    #[error("the person cancelled the sign-in")]
+    Cancelled,
     /// A resource that is unknown, or not for this client.
     #[error("{}", UnknownResource)]
     Resource,
@@ -144,11 +156,13 @@ impl RedirectReason {
             | Self::ProofKey
             | Self::Prompt
             | Self::MaxAge
+            | Self::Claims
+            | Self::Hint
             | Self::TooLarge => ErrorCode::InvalidRequest,
-            Self::FreshLogin => ErrorCode::LoginRequired,
-            Self::SelectAccount => ErrorCode::AccountSelectionRequired,
+            Self::SignInNeeded | Self::OtherPerson => ErrorCode::LoginRequired,
+            Self::PageNeeded => ErrorCode::InteractionRequired,
             Self::Resource => ErrorCode::InvalidTarget,
-            Self::Denied(_) | Self::Device => ErrorCode::AccessDenied,
+            Self::Denied(_) | Self::Device | Self::Cancelled => ErrorCode::AccessDenied,
             Self::Unavailable => ErrorCode::TemporarilyUnavailable,
             Self::Broken => ErrorCode::ServerError,
         }

@@ -16,7 +16,7 @@ pub struct JsonError;
 ///
 /// # Errors
 /// [`JsonError`] for anything else, and for a member that stands twice in any object.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
+pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     let Unique(value) = serde_json::from_slice(bytes).map_err(|_| JsonError)?;
     match value {
         Value::Object(members) => Ok(members),

@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 pub use client_key::ClientKey;
 pub use json::JsonError;
+pub(crate) use json::object as json_object;
 pub use jwk::{JwkError, LONGEST_SET, MOST_KEYS, PublicKey, PublicKeys};
 pub use sign::{PrivateKeyPem, SignedJwt, SigningKey, SigningKeys, TokenType};
 pub use verify::{ClaimType, Claims, Jws, JwsError, LONGEST_JWS, Typ, Verified};

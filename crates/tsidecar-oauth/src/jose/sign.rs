@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Algorithm, JoseError};
+use super::{Algorithm, JoseError, JwkError, PublicKey};
 use crate::id::KeyId;
 use crate::key::KeyState;
 
@@ -134,6 +134,14 @@ impl SigningKey {
     /// The algorithm, `alg`.
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// The public half, for what comes back to us.
+    ///
+    /// # Errors
+    /// [`JwkError`], which would be our own fault.
+    pub fn public_key(&self) -> Result<PublicKey, JwkError> {
+        PublicKey::from_jwk(&self.public)
     }
 
     /// Signs claims: what is signed is what serde makes of the type.

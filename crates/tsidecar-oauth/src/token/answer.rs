@@ -166,6 +166,8 @@ impl Answer<'_> {
             subject: &self.grant.facts().subject,
             client: self.client.id(),
             auth_time: self.grant.facts().auth_time,
+            acr: self.grant.facts().acr,
+            session: self.grant.facts().session,
             now: self.now,
             lifetime: self.access_life(),
         }
@@ -193,16 +195,12 @@ impl Answer<'_> {
     fn id_token(&self, keys: Keys<'_>, access_token: &TokenText) -> Result<TokenText, AnswerError> {
         let algorithm = self.client.id_token_alg();
         let at_hash = access_token_hash(algorithm, access_token.expose());
+        let (client, named, at) =
+            (self.client.id(), self.grant.facts().requested.id_token, ClaimsAt::IdToken);
         let identity = if self.client.id_token_claims() {
-            IdentityClaims::select(
-                self.policy,
-                self.client.id(),
-                self.identity,
-                self.scope,
-                ClaimsAt::IdToken,
-            )
+            IdentityClaims::select(self.policy, client, self.identity, self.scope, named, at)
         } else {
-            IdentityClaims::default()
+            IdentityClaims::named_only(self.policy, client, self.identity, named, at)
         };
         let envelope = Envelope { lifetime: self.client.lives().id_token, ..self.envelope(keys.issuer) };
         let claims = IdTokenClaims::new(envelope, self.nonce, at_hash, identity);
@@ -287,7 +285,7 @@ mod tests {
         assert_eq!(
             part(id_token, 1),
             json!({"iss": "https://idp.tail.test", "sub": "userid:1001", "aud": "cli", "exp": 2300, "iat": 2000,
-                "nbf": 1700, "auth_time": 990, "nonce": "n", "at_hash": at_hash, "email": "alice@example.com",
+                "nbf": 1700, "auth_time": 990, "acr": "urn:tsidecar:acr:ambient", "nonce": "n", "at_hash": at_hash, "email": "alice@example.com",
                 "email_verified": false})
         );
     }
@@ -303,7 +301,7 @@ mod tests {
         assert_eq!(
             part(token, 1),
             json!({"iss": "https://idp.tail.test", "sub": "userid:1001", "aud": "https://mcp.test/mcp", "client_id": "cli",
-                "exp": 2600, "iat": 2000, "auth_time": 990, "jti": "AQEBAQEBAQEBAQEBAQEBAQ", "scope": "read"})
+                "exp": 2600, "iat": 2000, "auth_time": 990, "acr": "urn:tsidecar:acr:ambient", "jti": "AQEBAQEBAQEBAQEBAQEBAQ", "scope": "read"})
         );
     }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use tsidecar_oauth::jose::Algorithm;
+use tsidecar_oauth::session::SIGNED_OUT_LIFETIME;
 use tsidecar_oauth::time::Lifetime;
 use tsidecar_oauth::uri::Issuer;
 
@@ -44,6 +45,9 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
     limits(source, &file.limits, &mut config)?;
     keys(source, &file.keys, &mut config.keys)?;
     overlay(&mut config.dpop.nonce, file.dpop.nonce);
+    if let Some(Length(lifetime)) = file.session.lifetime {
+        config.session_lifetime = session_lifetime(source, lifetime)?;
+    }
     super::outbound::overlay(source, &file.outbound, &mut config)?;
     if let Some(dir) = &file.state.dir {
         config.state_dir = absolute(source, &[Key("state"), Key("dir")], dir)?;
@@ -280,6 +284,14 @@ fn limits(source: &Source, file: &raw::Limits, config: &mut Config) -> Result<()
         limits.node_burst = burst.ok_or_else(none)?;
     }
     Ok(())
+}
+
+fn session_lifetime(source: &Source, lifetime: Lifetime) -> Result<Lifetime, ConfigError> {
+    if (Lifetime::from_minutes(5)..=SIGNED_OUT_LIFETIME).contains(&lifetime) {
+        return Ok(lifetime);
+    }
+    let message = format!("\"{}\" is out of range; allowed: \"5m\" to \"400d\"", spell(lifetime));
+    Err(source.error_in(&[Key("session"), Key("lifetime")], message))
 }
 
 fn keys(source: &Source, file: &raw::Keys, keys: &mut KeysConfig) -> Result<(), ConfigError> {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tsidecar_oauth::client::{Client, ClientError, ClientKeys, ClientSpec, Login, LogoutSpec};
+use tsidecar_oauth::client::{Client, ClientError, ClientKeys, ClientSpec, LogoutSpec};
 use tsidecar_oauth::policy::Access;
 use tsidecar_oauth::secret::{ClientSecret, SHORTEST_CHOSEN_SECRET, SecretDigest};
 use tsidecar_oauth::time::UnixTime;
@@ -79,10 +79,6 @@ impl Reader<'_> {
     }
 
     fn spec(&self, raw: raw::Client, warnings: &mut Vec<String>) -> Result<ClientSpec, ConfigError> {
-        if raw.login != Login::Ambient {
-            let message = "only \"ambient\" is in this version; \"session\" and \"confirm\" are not yet";
-            return Err(self.error("login", message));
-        }
         let secrets = self.secrets(&raw, warnings)?;
         let keys = self.keys(&raw)?;
         let mut spec = ClientSpec {

@@ -25,6 +25,7 @@ use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::policy::FileRule;
 use tsidecar_oauth::resource::Resource;
 use tsidecar_oauth::rotation::{self, Demand};
+use tsidecar_oauth::session;
 use tsidecar_oauth::time::Lifetime;
 use tsidecar_oauth::uri::Issuer;
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub keys: KeysConfig,
     /// `[dpop]`.
     pub dpop: DpopConfig,
+    /// `[session] lifetime`: how long the session of a browser lasts.
+    pub session_lifetime: Lifetime,
     /// `[outbound]`.
     pub outbound: OutboundConfig,
     /// `[state] dir`.
@@ -293,6 +296,7 @@ impl Default for Config {
                 algorithms: vec![Algorithm::Rs256, Algorithm::Es256],
             },
             dpop: DpopConfig { nonce: NonceRule::Optional },
+            session_lifetime: session::LIFETIME,
             outbound: OutboundConfig::default(),
             state_dir: "/var/lib/tsidecar".into(),
             log: LogConfig { format: LogFormat::Text, level: LogLevel::Info },

@@ -24,6 +24,7 @@ pub(super) struct File {
     pub limits: Limits,
     pub keys: Keys,
     pub dpop: Dpop,
+    pub session: Session,
     pub outbound: Outbound,
     pub state: State,
     pub log: Log,
@@ -116,6 +117,12 @@ pub(super) struct Keys {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Dpop {
     pub nonce: Option<NonceRule>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Session {
+    pub lifetime: Option<Length>,
 }
 
 #[derive(Default, Deserialize)]

@@ -61,6 +61,7 @@ fn errors_of_options() {
         "[keys]\nrotate_every = \"1d\"",
         "[keys]\nrotate_every = \"never\"",
         "[keys]\npublish_ahead = \"10m\"",
+        "[session]\nlifetime = \"1m\"",
         "[keys]\nrotate_every = \"7d\"\npublish_ahead = \"7d\"",
         "[keys]\nalgorithms = [\"EdDSA\"]",
         "[keys]\nalgorithms = [\"RS256\", \"HS256\"]",
@@ -82,7 +83,7 @@ fn errors_of_options() {
         "issuer = \"https://a.test",
     ]), @r#"
     t.toml:1: issuer: "https://IDP.tail.test/" must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)
-    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, dpop, outbound, state, log, rule, client, resource
+    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, dpop, session, outbound, state, log, rule, client, resource
     t.toml:3: [listen] tailscale_ssh: "maybe" is not known; allowed: "refuse", "trusted"
     t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, admin_uid, service, proxy
     t.toml:2: [listen] socket: "serve.sock" must be an absolute path without ".."
@@ -110,6 +111,7 @@ fn errors_of_options() {
     t.toml:2: [keys] rotate_every: "1d" is out of range; allowed: "7d" to "3650d", or "off"
     t.toml:2: [keys] rotate_every: "never" is no length of time; allowed: a whole number and a unit, as in "90s", "10m", "12h", "30d", or "off"
     t.toml:2: [keys] publish_ahead: "10m" is out of range; allowed: "1d" to "30d"
+    t.toml:2: [session] lifetime: "1m" is out of range; allowed: "5m" to "400d"
     t.toml:3: [keys] publish_ahead: must be shorter than rotate_every, which is "7d"
     t.toml:2: [keys] algorithms: "RS256" must be in it; "EdDSA" may be, too
     t.toml:2: [keys] algorithms: "HS256" is not known; allowed: "RS256", "ES256", "EdDSA"
@@ -158,7 +160,6 @@ fn errors_of_clients() {
         client("id_token_lifetime = \"5s\""),
         client("access_token_lifetime = \"10\""),
         client("refresh_idle_lifetime = \"4000d\""),
-        client("login = \"session\""),
         client("login = \"never\""),
         client("allow = { user = [\"alice@example.com\"] }"),
         client("").replace("https://a.test/cb", "javascript:alert(1)"),
@@ -191,7 +192,6 @@ fn errors_of_clients() {
     t.toml:5: [[client]] id_token_lifetime: is out of range; allowed: "1m" to "1d"
     t.toml:5: [[client]] access_token_lifetime: "10" is no length of time; allowed: a whole number and a unit, as in "90s", "10m", "12h", "30d"
     t.toml:5: [[client]] refresh_idle_lifetime: is out of range; allowed: "5m" to "3650d"
-    t.toml:5: [[client]] login: only "ambient" is in this version; "session" and "confirm" are not yet
     t.toml:5: [[client]] login: "never" is not known; allowed: "ambient", "session", "confirm"
     t.toml:5: [[client]] allow.user: there is no key "user" here; allowed: users, groups, tags, capability
     t.toml:4: [[client]] redirect_uris: "javascript:alert(1)" has a scheme that is never a redirect target (javascript:, data:, file: and the like)
@@ -295,7 +295,7 @@ fn everything_that_can_be_said_is_kept() {
         refresh_idle_lifetime = "7d"
         refresh_absolute_lifetime = "90d"
         disabled = true
-        login = "ambient"
+        login = "confirm"
         [[rule]]
         users = ["alice@example.com"]
         clients = ["a"]
@@ -390,6 +390,9 @@ fn everything_that_can_be_said_is_kept() {
         dpop: DpopConfig {
             nonce: Required,
         },
+        session_lifetime: Lifetime(
+            2592000,
+        ),
         outbound: OutboundConfig {
             authorities: None,
             test: None,
@@ -479,7 +482,7 @@ fn everything_that_can_be_said_is_kept() {
                     id_token_alg: Es256,
                     id_token_claims: false,
                     userinfo_alg: None,
-                    login: Ambient,
+                    login: Confirm,
                     require_par: false,
                     require_dpop: false,
                     logout: LogoutSpec {

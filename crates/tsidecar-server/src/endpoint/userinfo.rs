@@ -144,7 +144,8 @@ async fn claims(
     };
     live.admit(client, &identity, &snapshot.policy)?;
     let at = ClaimsAt::UserInfo;
-    let claims = IdentityClaims::select(&snapshot.policy, client.id(), &identity, &access.scope, at);
+    let (policy, named) = (&snapshot.policy, live.requested());
+    let claims = IdentityClaims::select(policy, client.id(), &identity, &access.scope, named, at);
     let claims = UserInfo::new(&identity.subject, claims);
     let Some(algorithm) = client.userinfo_alg() else {
         return Ok(json(StatusCode::OK, serde_json::to_vec(&claims)?));

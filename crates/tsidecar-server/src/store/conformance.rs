@@ -10,7 +10,7 @@ use tsidecar_oauth::device::{
 };
 use tsidecar_oauth::fresh::{FreshId, FreshSecret};
 use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, Place};
-use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject, Thumbprint};
+use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
 use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::params::Params;
@@ -115,6 +115,7 @@ suite! {
     a_user_code_is_given_once_at_a_time,
     a_device_code_of_another_client_is_dead,
     parallel_answers_have_one_winner,
+    a_session_ends_once,
     a_ping_is_answered,
 }
 
@@ -531,6 +532,19 @@ fn parallel_answers_have_one_winner(store: &Arc<dyn Store>) {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(answers.iter().filter(|answer| **answer == Decided::Now).count(), 1);
+}
+
+fn a_session_ends_once(store: &Arc<dyn Store>) {
+    let id = |byte| SessionId::from_bytes([byte; 16]);
+    assert!(!store.session_ended(id(1)).unwrap());
+    assert!(store.end_session(id(1), at(2_000), at(1_000)).wait().unwrap());
+    assert!(!store.end_session(id(1), at(1_500), at(1_001)).wait().unwrap());
+    assert!(!store.end_session(id(1), at(3_000), at(1_002)).wait().unwrap());
+    assert!(store.session_ended(id(1)).unwrap() && !store.session_ended(id(2)).unwrap());
+    // Remembered until the later end.
+    assert_eq!(store.forget_expired(10, at(2_999)).wait().unwrap(), 0);
+    assert_eq!(store.forget_expired(10, at(3_000)).wait().unwrap(), 1);
+    assert!(!store.session_ended(id(1)).unwrap());
 }
 
 fn a_ping_is_answered(store: &Arc<dyn Store>) {

@@ -42,7 +42,7 @@ use tsidecar_oauth::device::{
 };
 use tsidecar_oauth::fresh::FreshSecret;
 use tsidecar_oauth::grant::{Generation, Grant};
-use tsidecar_oauth::id::{ClientId, GrantId};
+use tsidecar_oauth::id::{ClientId, GrantId, SessionId};
 use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::seal::CodeEpoch;
@@ -153,6 +153,16 @@ pub trait Store: Send + Sync + 'static {
     /// exactly one caller, and durable when that is answered: only then may the code that it asked for be given out (RFC 9126
     /// §7.3). Remembered for [`USED_FOR`](tsidecar_oauth::par::USED_FOR), longer than any page lives.
     fn finish_pushed(&self, id: PushedId, client: &ClientId, now: UnixTime) -> Pending<bool>;
+
+    /// Ends a session of a browser: it is remembered as ended until then, which must be no sooner than its cookie dies.
+    /// `true` when it was not ended before.
+    fn end_session(&self, id: SessionId, until: UnixTime, now: UnixTime) -> Pending<bool>;
+
+    /// Tells whether a session was ended, inline (about 10 µs). May see what is not yet durable, which only refuses more.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn session_ended(&self, id: SessionId) -> Result<bool, StoreError>;
 
     /// Revokes a grant; `true` when it was live until now. An unknown grant is `false`.
     ///

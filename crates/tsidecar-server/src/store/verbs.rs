@@ -12,7 +12,7 @@ use tsidecar_oauth::device::{
     self, Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, Polled, UserCode,
 };
 use tsidecar_oauth::grant::{Generation, Grant};
-use tsidecar_oauth::id::{ClientId, GrantId};
+use tsidecar_oauth::id::{ClientId, GrantId, SessionId};
 use tsidecar_oauth::mark::Mark;
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::seal::CodeEpoch;
@@ -131,6 +131,24 @@ impl<E: Engine> Store for E {
             ledger.saw(now);
             pushed::finish(ledger, id, &client, now)
         })
+    }
+
+    fn end_session(&self, id: SessionId, until: UnixTime, now: UnixTime) -> Pending<bool> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            let known: Option<(UnixTime, ())> = ledger.kept(Table::Sessions, id.as_bytes())?;
+            let is_longer = known.as_ref().is_none_or(|(end, ())| *end < until);
+            if is_longer {
+                ledger.keep(Table::Sessions, id.as_bytes(), until, &())?;
+            }
+            Ok(known.is_none())
+        })
+    }
+
+    fn session_ended(&self, id: SessionId) -> Result<bool, StoreError> {
+        let known: Option<(UnixTime, ())> =
+            ledger::read_kept(self.records(), Table::Sessions, id.as_bytes())?;
+        Ok(known.is_some())
     }
 
     fn revoke_grant(&self, id: GrantId, now: UnixTime) -> Pending<bool> {

@@ -1,6 +1,8 @@
 //! HTTP around the endpoints: bodies in, answers and pages out. Knows no rule of OAuth and no store.
 
+pub mod ask;
 pub mod body;
+pub mod cookie;
 pub mod error;
 pub mod form;
 pub mod form_post;

@@ -46,9 +46,14 @@ impl Notice<'_> {
 
 /// A page, which may do nothing but show the one style of all pages.
 pub fn html(status: StatusCode, text: String) -> Answer {
+    page(status, text, POLICY)
+}
+
+/// A page as an answer, under a policy of its own.
+pub(super) fn page(status: StatusCode, text: String, policy: HeaderValue) -> Answer {
     let mut answer = bytes(status, "text/html; charset=utf-8", text);
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     answer

@@ -108,7 +108,7 @@ fn unopened(error: OpenError) -> RedirectReason {
     }
 }
 
-fn unstored(error: &StoreError) -> RedirectReason {
+pub(super) fn unstored(error: &StoreError) -> RedirectReason {
     match error {
         StoreError::Busy | StoreError::NoSpace { .. } | StoreError::Closed => {
             tracing::warn!(error.reason = %error, "an authorization met a store that does not take changes");

@@ -1,31 +1,32 @@
-//! `/authorize`: a person comes with a browser and leaves with a code, without touching anything.
+//! `/authorize`: a person comes with a browser and leaves with a code, without touching anything unless asked to.
 
+mod ask;
 mod asked;
 mod browser;
 mod stay;
+mod visit;
 mod who;
 
 use std::sync::Arc;
 
+use hyper::header::SET_COOKIE;
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::authorize::{
-    AuthorizationRequest, AuthorizationResponse, DirectError, Occasion, RedirectReason, RedirectTarget,
-    ResponseMode, issue, seal_reason,
+    AuthorizationResponse, Demand, DirectError, RedirectReason, RedirectTarget, ResponseMode,
 };
-use tsidecar_oauth::secret::AuthorizationCode;
 
-use self::asked::{Asked, resolve};
+use self::asked::resolve;
 use self::browser::{Navigation, read};
 use self::stay::{Stay, page};
-use self::who::{Nobody, identify};
+use self::visit::{Granted, Visit};
 use crate::app::App;
+use crate::audit;
 use crate::identity::RefusedNode;
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
-use crate::web::form_post;
 use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, redirect};
-use crate::{audit, entropy};
+use crate::web::{cookie, form_post};
 
 /// Where a request goes: back to the application, or nowhere.
 enum Refused {
@@ -45,6 +46,14 @@ impl From<DirectError> for Refused {
     }
 }
 
+/// How a request ends that is not refused.
+enum Outcome {
+    /// With a code.
+    Granted(Granted),
+    /// With a page that asks the person.
+    Page(Answer),
+}
+
 /// Answers an authorization request.
 pub async fn handle(
     app: &Arc<App>,
@@ -54,8 +63,27 @@ pub async fn handle(
 ) -> Answer {
     // After a POST the browser must go on with GET (RFC 9700 §4.12).
     let status = if request.method() == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND };
-    match authorize(app, snapshot, caller, request).await {
-        Ok((target, code)) => go(status, &target.with_code(&code)),
+    answer(status, authorize(app, snapshot, caller, request).await)
+}
+
+/// Takes the answer of a person who was shown the page.
+pub async fn handle_answer(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Answer {
+    answer(StatusCode::SEE_OTHER, ask::answered(app, snapshot, caller, request).await)
+}
+
+fn answer(status: StatusCode, outcome: Result<Outcome, Refused>) -> Answer {
+    match outcome {
+        Ok(Outcome::Granted(Granted { target, code, cookie })) => {
+            let mut answer = go(status, &target.with_code(&code));
+            answer.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
+            answer
+        }
+        Ok(Outcome::Page(answer)) => answer,
         Err(Refused::Back(target, reason, None)) => go(status, &target.with_error(reason)),
         Err(Refused::Back(target, reason, Some(node))) => {
             go(status, &target.with_detail(reason, &node.to_string()))
@@ -78,42 +106,21 @@ async fn authorize(
     snapshot: &Snapshot,
     caller: &Caller,
     request: Request<Inbound>,
-) -> Result<(RedirectTarget, AuthorizationCode), Refused> {
-    let Origin::Address(address) = caller.origin() else { return Err(Stay::Outside.into()) };
+) -> Result<Outcome, Refused> {
+    let Origin::Address(_) = caller.origin() else { return Err(Stay::Outside.into()) };
     let navigation = Navigation::of(request.headers());
+    let cookie = cookie::session(request.headers()).map(str::to_owned);
     let params = read(request).await?;
     navigation.check()?;
     let asked = resolve(app, snapshot, caller, params).await?;
-    let Asked { client, params, target, .. } = &asked;
-    navigation.check_frame(params)?;
-    let back = |reason| Refused::Back(Box::new(target.clone()), reason, None);
-    let validated = AuthorizationRequest::validate(params, client, target.clone(), &snapshot.resources);
-    // A `dpop_jkt` that differs was refused at /par.
-    let validated = validated.and_then(|request| match asked.key {
-        Some(key) => request.bind(key).map_err(|_| RedirectReason::ProofKey),
-        None => Ok(request),
-    });
-    let validated = validated.map_err(|reason| {
-        audit::authorization_refused(caller, client, reason);
-        back(reason)
-    })?;
-    let identity = identify(app, snapshot, caller, client).await.map_err(|nobody| match nobody {
-        Nobody::Stay(stay) => Refused::Stay(stay),
-        Nobody::Back(reason, why) => Refused::Back(Box::new(target.clone()), reason, why),
-    })?;
-    let occasion = Occasion { listener: caller.listener(), address, now: app.clock.now() };
-    let code = issue(&validated, client, &identity, &snapshot.policy, occasion, entropy::id()).map_err(
-        |reason| {
-            audit::authorization_denied(&identity, client, reason);
-            back(reason)
-        },
-    )?;
-    let sealed =
-        snapshot.sealing.seal_code(&code, entropy::nonce()).map_err(|error| back(seal_reason(error)))?;
-    asked.finish(app).await.map_err(|reason| {
-        audit::authorization_refused(caller, client, reason);
-        back(reason)
-    })?;
-    audit::authorized(&identity, client, &code);
-    Ok((asked.target, sealed))
+    navigation.check_frame(&asked.params)?;
+    let visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
+    match visit.demand() {
+        Demand::Go(sign_in) => visit.sign_in(app, sign_in).await.map(Outcome::Granted),
+        Demand::Ask(why) => ask::show(snapshot, &visit, why),
+        Demand::Refuse(reason) => {
+            audit::authorization_refused(caller, visit.asked.client, reason);
+            Err(visit.back(reason))
+        }
+    }
 }

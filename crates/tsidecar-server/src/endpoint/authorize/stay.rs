@@ -20,6 +20,10 @@ pub(super) enum Stay {
     Unusable(StatusCode, String),
     /// The headers contradict what whois says.
     Contradiction,
+    /// A form that was not sent by a page of ours.
+    Elsewhere,
+    /// A form that was not made by us, or was changed.
+    Unreadable,
 }
 
 /// The page, as an answer.
@@ -28,6 +32,8 @@ pub(super) fn page(stay: &Stay) -> Answer {
         Stay::Outside => (StatusCode::FORBIDDEN, OUTSIDE, String::new()),
         Stay::NotNavigation => (StatusCode::FORBIDDEN, NOT_NAVIGATION, String::new()),
         Stay::Contradiction => (StatusCode::BAD_REQUEST, CONTRADICTION, String::new()),
+        Stay::Elsewhere => (StatusCode::FORBIDDEN, ELSEWHERE, String::new()),
+        Stay::Unreadable => (StatusCode::BAD_REQUEST, UNREADABLE, String::new()),
         Stay::Direct(error) => (status_for(error), notice_for(error), error.to_string()),
         Stay::Unusable(status, why) => (*status, UNUSABLE, why.clone()),
     };
@@ -50,6 +56,16 @@ const CONTRADICTION: [&str; 3] = [
     "This request cannot be trusted",
     "It names a person other than the one the tailnet knows for this device.",
     "Remove any proxy between Tailscale and this service, then try again.",
+];
+const ELSEWHERE: [&str; 3] = [
+    "This answer did not come from our page",
+    "Another web page, or a frame, tried to answer in your place. Nothing was done.",
+    "Go back to the application and start again.",
+];
+const UNREADABLE: [&str; 3] = [
+    "This answer cannot be read",
+    "It was changed on its way, or this service has got new keys since the page was shown. Nothing was done.",
+    "Go back to the application and start again.",
 ];
 const UNUSABLE: [&str; 3] = [
     "The application sent a request that cannot be read",

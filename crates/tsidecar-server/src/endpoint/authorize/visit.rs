@@ -1,0 +1,161 @@
+//! One person with one request, in one browser: what is known before it goes on, and how it goes on.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::header::HeaderValue;
+use tsidecar_oauth::authorize::{
+    Admitted, AuthorizationRequest, Demand, Occasion, RedirectReason, RedirectTarget, demand, seal_reason,
+};
+use tsidecar_oauth::id::SessionId;
+use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::secret::AuthorizationCode;
+use tsidecar_oauth::session::{Browser, SIGNED_OUT_LIFETIME, Session, SessionCookie, SessionUse, SignIn};
+use tsidecar_oauth::time::UnixTime;
+
+use super::Refused;
+use super::asked::{Asked, unstored};
+use super::who::{Nobody, identify};
+use crate::app::App;
+use crate::peer::{Caller, Origin};
+use crate::snapshot::Snapshot;
+use crate::web::cookie;
+use crate::{audit, entropy};
+
+/// What the code is sent with.
+pub(super) struct Granted {
+    /// Where to.
+    pub(super) target: RedirectTarget,
+    /// The code.
+    pub(super) code: AuthorizationCode,
+    /// What becomes of the browser's cookie.
+    pub(super) cookie: Option<HeaderValue>,
+}
+
+/// A request that is valid, of a person who may sign in to its client.
+pub(super) struct Visit<'a> {
+    snapshot: &'a Snapshot,
+    caller: &'a Caller,
+    address: IpAddr,
+    /// What is asked.
+    pub(super) asked: Asked<'a>,
+    admitted: Admitted,
+    /// What is known of the browser.
+    pub(super) browser: Browser,
+    /// The moment.
+    pub(super) now: UnixTime,
+}
+
+impl<'a> Visit<'a> {
+    /// Validates the request, asks whois, the policy, and the cookie of the browser.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(super) async fn of(
+        app: &App,
+        snapshot: &'a Snapshot,
+        caller: &'a Caller,
+        asked: Asked<'a>,
+        cookie: Option<&str>,
+    ) -> Result<Self, Refused> {
+        let Origin::Address(address) = caller.origin() else { return Err(super::Stay::Outside.into()) };
+        let (client, target) = (asked.client, &asked.target);
+        let back = |reason| Refused::Back(Box::new(target.clone()), reason, None);
+        let request =
+            AuthorizationRequest::validate(&asked.params, client, target.clone(), &snapshot.resources);
+        // A `dpop_jkt` that differs was refused at /par.
+        let request = request.and_then(|request| match asked.key {
+            Some(key) => request.bind(key).map_err(|_| RedirectReason::ProofKey),
+            None => Ok(request),
+        });
+        let request = request.map_err(|reason| {
+            audit::authorization_refused(caller, client, reason);
+            back(reason)
+        })?;
+        let identity = identify(app, snapshot, caller, client).await.map_err(|nobody| match nobody {
+            Nobody::Stay(stay) => Refused::Stay(stay),
+            Nobody::Back(reason, why) => Refused::Back(Box::new(target.clone()), reason, why),
+        })?;
+        let expected = request.asked().check_person(&identity, &snapshot.signing, &snapshot.issuer);
+        let judged = Admitted::judge(request, client, Arc::clone(&identity), &snapshot.policy);
+        let admitted = judged.and_then(|admitted| expected.map(|()| admitted)).map_err(|reason| {
+            audit::authorization_denied(&identity, client, reason);
+            back(reason)
+        })?;
+        let now = app.clock.now();
+        let browser = browser(app, snapshot, &identity, cookie, now).map_err(back)?;
+        Ok(Self { snapshot, caller, address, asked, admitted, browser, now })
+    }
+
+    /// Who asks, by whois of now.
+    pub(super) fn identity(&self) -> &Identity {
+        self.admitted.identity()
+    }
+
+    /// What the request demands of the person.
+    pub(super) fn demand(&self) -> Demand {
+        demand(self.asked.client, self.admitted.request().asked(), &self.browser, self.now)
+    }
+
+    /// Sends the person back with a reason.
+    pub(super) fn back(&self, reason: RedirectReason) -> Refused {
+        Refused::Back(Box::new(self.asked.target.clone()), reason, None)
+    }
+
+    /// Goes on: seals a code, and the session if one is to be written.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(super) async fn sign_in(self, app: &App, sign_in: SignIn) -> Result<Granted, Refused> {
+        let client = self.asked.client;
+        let lifetime = self.snapshot.config().session_lifetime;
+        let begin = || SessionId::new(entropy::id());
+        let session = sign_in.session_to_write(self.identity(), lifetime, self.now, begin);
+        let occasion = Occasion {
+            listener: self.caller.listener(),
+            address: self.address,
+            authentication: sign_in.authentication(session.as_ref()),
+            now: self.now,
+        };
+        let code = self.admitted.issue(occasion, entropy::id());
+        let sealed = self.snapshot.sealing.seal_code(&code, entropy::nonce());
+        let sealed = sealed.map_err(|error| self.back(seal_reason(error)))?;
+        let cookie = match (session, sign_in.session) {
+            (Some(session), _) => Some(self.sealed(session)?),
+            (None, SessionUse::Forget) => cookie::forget_session(),
+            (None, _) => None,
+        };
+        self.asked.finish(app).await.map_err(|reason| {
+            audit::authorization_refused(self.caller, client, reason);
+            self.back(reason)
+        })?;
+        audit::authorized(self.identity(), client, &code);
+        Ok(Granted { target: self.asked.target, code: sealed, cookie })
+    }
+
+    fn sealed(&self, session: Session) -> Result<HeaderValue, Refused> {
+        let life = self.now.until(session.expires_at);
+        let sealed = self.snapshot.sealing.seal_session(&SessionCookie::Session(session), entropy::nonce());
+        let sealed = sealed.map_err(|error| self.back(seal_reason(error)))?;
+        let life = life.min(SIGNED_OUT_LIFETIME);
+        cookie::set_session(&sealed, life).ok_or_else(|| self.back(RedirectReason::Broken))
+    }
+}
+
+/// Opens the cookie of a browser and compares it with the person. Without a cookie nothing is read.
+fn browser(
+    app: &App,
+    snapshot: &Snapshot,
+    identity: &Identity,
+    cookie: Option<&str>,
+    now: UnixTime,
+) -> Result<Browser, RedirectReason> {
+    let Some(text) = cookie else { return Ok(Browser::Unknown) };
+    let browser = Browser::of(snapshot.sealing.open_session(text).ok(), identity, now);
+    let Some(session) = browser.session() else { return Ok(browser) };
+    match app.store.session_ended(session.id) {
+        Ok(false) => Ok(browser),
+        Ok(true) => Ok(Browser::SignedOut),
+        Err(error) => Err(unstored(&error)),
+    }
+}
