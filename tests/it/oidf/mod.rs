@@ -19,11 +19,11 @@
 //!
 //! `browser` is the suite's browser, `relying_party` its clients and the happy flow with every check on the way, `checks` the
 //! checks themselves.
-#![expect(dead_code, reason = "what needs sessions follows with them")]
 
 mod browser;
 mod checks;
 mod modules;
+mod plans;
 mod relying_party;
 
 /// A test per module, each calling the function of that name with a response mode.
@@ -56,16 +56,24 @@ macro_rules! basic {
             oidcc_alternate_happy_flow
             oidcc_display_page
             oidcc_display_popup
+            oidcc_prompt_login
+            oidcc_prompt_none_not_logged_in
+            oidcc_prompt_none_logged_in
+            oidcc_max_age_1
+            oidcc_max_age_10000
             oidcc_ensure_request_with_unknown_parameter_succeeds
+            oidcc_id_token_hint
             oidcc_login_hint
             oidcc_ui_locales
             oidcc_claims_locales
+            oidcc_ensure_request_with_acr_values_succeeds
             oidcc_codereuse
             oidcc_codereuse_30seconds
             oidcc_ensure_registered_redirect_uri
             oidcc_ensure_post_request_succeeds
             oidcc_server_client_secret_post
             oidcc_unsigned_request_object_supported_correctly_or_rejected_as_unsupported
+            oidcc_claims_essential
             oidcc_ensure_request_object_with_redirect_uri
             oidcc_refresh_token
             oidcc_ensure_request_with_valid_pkce_succeeds

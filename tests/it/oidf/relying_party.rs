@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tsidecar_oauth::jose::Algorithm;
 
-use crate::support::{Daemon, Reply, Request, Setup, host::Host, tailnet::INTERNET, wire::form};
+use crate::support::{Daemon, Reply, Request, Setup, tailnet::INTERNET, wire::form};
 
 use super::{
     browser::{Browser, Callback, Landed, Mode},
@@ -20,9 +20,6 @@ use super::{
 };
 
 pub(crate) const ISSUER: &str = "https://idp.tail.test";
-
-/// Where clients want people after a logout.
-pub(crate) const POST_LOGOUT_REDIRECT_URI: &str = "https://rp.oidf.test/post_logout_redirect";
 
 /// The four answers to `prompt=none` when somebody would have to do something (OpenID Connect Core §3.1.2.6).
 pub(crate) const NOT_SILENTLY: [&str; 4] =
@@ -78,10 +75,9 @@ id = "{id}"
 name = "A client of the suite"
 secret_sha256 = "{digest}"
 redirect_uris = ["{redirect_uri}"]
-login = "ambient"
+login = "session"
 pkce = "optional"
 claims_in_id_token = false
-post_logout_redirect_uris = ["{POST_LOGOUT_REDIRECT_URI}"]
 "#
         )
     }
@@ -110,16 +106,6 @@ impl Suite {
     pub(crate) fn new(mode: Mode) -> Self {
         let clients = [FIRST, SECOND, POSTING].map(|client| client.entry());
         Self::on(Setup::default().tables(&clients.concat()).start(), mode)
-    }
-
-    /// One whose first client is told of logouts at `/backchannel_logout` of a host.
-    pub(crate) fn told_of_logouts(host: &Host) -> Self {
-        let told = format!(
-            "backchannel_logout_uri = \"{}\"\nbackchannel_logout_session_required = true\n",
-            host.url("/backchannel_logout")
-        );
-        let setup = Setup::default().tables(&format!("{}{told}", FIRST.entry())).tables(&host.tables());
-        Self::on(setup.start(), Mode::Query)
     }
 
     pub(crate) fn on(daemon: Daemon, mode: Mode) -> Self {

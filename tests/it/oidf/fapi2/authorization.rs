@@ -1,8 +1,10 @@
 //! The way through the browser: what is asked, what comes back, what the person says.
 
+use serde_json::json;
+
 use super::{
     super::checks,
-    party::{Binding, FIRST, Login, SECOND, provider},
+    party::{Binding, FIRST, Login, SECOND, answer, provider},
 };
 
 /// PS256, ES256, EdDSA for ID tokens, assertions and proofs; `private_key_jwt`, PAR, S256, `iss`.
@@ -34,6 +36,18 @@ fn fapi2_security_profile_final_happy_flow() {
     let first = Login::new(&suite, &FIRST, Binding::Proof).sign_in();
     let second = Login::new(&suite, &SECOND, Binding::Jkt).sign_in();
     assert_eq!(first.claims["sub"], second.claims["sub"]);
+    assert_eq!(first.claims["acr"], "urn:tsidecar:acr:confirmed");
+}
+
+/// Cancel on the page: `access_denied`.
+#[test]
+fn fapi2_security_profile_final_user_rejects_authentication() {
+    let suite = provider();
+    let login = Login::first(&suite);
+    let mut browser = suite.browser();
+    let landed = browser.visit(&login.target(&login.pushed()));
+    let callback = answer(&mut browser, landed, "cancel").callback();
+    login.response().refused(&callback, &["access_denied"]);
 }
 
 /// No `state`: none comes back, and no `s_hash`.
@@ -80,6 +94,24 @@ fn fapi2_security_profile_final_ensure_other_scope_order_succeeds() {
         let tokens = Login::first(&suite).with("scope", scope).sign_in();
         assert!(tokens.userinfo.get("name").is_some() && tokens.userinfo.get("email").is_some());
     }
+}
+
+/// `claims`: those that we have come, unknown ones are ignored.
+#[test]
+fn fapi2_security_profile_final_test_claims_parameter_identity_claims() {
+    let suite = provider();
+    assert_eq!(suite.metadata("claims_parameter_supported"), true);
+    let claims = json!({
+        "id_token": { "auth_time": { "essential": true }, "https://rp.oidf.test/unknown": null },
+        "userinfo": {
+            "name": { "essential": true }, "email": null, "birthdate": { "essential": true },
+            "https://rp.oidf.test/unknown": { "value": "x" },
+        },
+        "unknown": {},
+    });
+    let tokens = Login::first(&suite).with("claims", &claims.to_string()).sign_in();
+    assert!(tokens.userinfo.get("name").is_some() && tokens.userinfo.get("email").is_some());
+    assert!(tokens.userinfo.get("birthdate").is_none());
 }
 
 /// Another `nonce` beside `request_uri`: the pushed one wins.

@@ -57,7 +57,7 @@ id = "{id}"
 name = "A client of the suite"
 jwks_file = "{{dir}}/{file}"
 redirect_uris = ["{redirect_uri}"]
-login = "ambient"
+login = "confirm"
 token_endpoint_auth_method = "private_key_jwt"
 assertion_algs = ["PS256", "ES256", "EdDSA"]
 id_token_signed_response_alg = "ES256"
@@ -269,10 +269,6 @@ impl<'s> Login<'s> {
 /// Presses a button on the page that every sign-in shows.
 #[track_caller]
 pub(super) fn answer(browser: &mut Browser<'_>, landed: Landed, button: &str) -> Landed {
-    // The page comes with `login = "confirm"`.
-    if let Landed::Callback(callback) = landed {
-        return Landed::Callback(callback);
-    }
     let page = landed.page();
     assert_eq!(page.status, 200, "{}", page.show());
     checks::our_page(&page);

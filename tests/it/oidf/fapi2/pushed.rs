@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     super::{browser::Landed, checks, relying_party::Suite},
-    party::{Binding, FIRST, Login, SECOND, provider, request_uri},
+    party::{Binding, FIRST, Login, SECOND, answer, provider, request_uri},
 };
 use crate::support::Request;
 
@@ -63,6 +63,20 @@ fn fapi2_security_profile_final_par_attempt_reuse_request_uri() {
     let target = login.target(&login.pushed());
     login.finish(&login.code_at(&target));
     nothing_waits(&suite, &target);
+}
+
+/// Opened twice before anybody goes on: the second time works.
+#[test]
+fn fapi2_security_profile_final_par_ensure_reused_request_uri_prior_to_auth_completion_succeeds() {
+    let suite = provider();
+    let login = Login::first(&suite);
+    let target = login.target(&login.pushed());
+    let mut browser = suite.browser();
+    checks::our_page(&browser.visit(&target).page());
+    let landed = browser.visit(&target);
+    let callback = answer(&mut browser, landed, "continue").callback();
+    let code = login.response().code(&callback);
+    login.finish(&code);
 }
 
 /// An expired `request_uri`: refused.

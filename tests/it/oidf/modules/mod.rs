@@ -2,6 +2,7 @@
 
 mod happy;
 mod refusals;
+mod sessions;
 mod tokens;
 
-pub(super) use self::{happy::*, refusals::*, tokens::*};
+pub(super) use self::{happy::*, refusals::*, sessions::*, tokens::*};
