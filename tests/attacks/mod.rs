@@ -19,6 +19,8 @@
 //! | A13 | Funnel | `it/trust.rs` `funnel_reaches_public_endpoints_only` |
 //! | A14 | addresses and users mixed up | `it/trust.rs` `nothing_is_remembered_of_an_address`, `it/flow_code.rs` |
 //! | A17 | client assertions: audience, life, replay, algorithms, foreign keys | `it/private_key_jwt.rs`; keys and JWS: `tsidecar-oauth` `jose/` |
+//! | A19 | others' tokens, altered tokens | `it/introspect.rs` `everybody_else_learns_nothing`, `it/revoke.rs` `not_another_clients_tokens`, `tsidecar-oauth` `issued.rs`, `seal.rs` |
+//! | A20 | ID token as access token and the reverse | `it/introspect.rs` `everybody_else_learns_nothing`, `it/userinfo.rs` `only_tokens_without_a_resource_are_taken` |
 //! | A21 | claims of rules over the protocol's | `it/policy.rs` `reserved_claims_are_left_out_and_reported` |
 //! | A26 | user code guessed, device code twice, polls, a client that may not, a stranger's link | here; one by one: `it/device.rs` |
 //! | A27 | parser bombs | `it/limits.rs` |

@@ -4,13 +4,15 @@ use insta::assert_snapshot;
 
 use crate::support::{ALICE, App, BOB, Daemon, Request, tailnet::INTERNET};
 
-const MACHINE: [&str; 6] = [
+const MACHINE: [&str; 8] = [
     "/.well-known/openid-configuration",
     "/.well-known/oauth-authorization-server",
     "/.well-known/jwks.json",
     "/token",
     "/par",
     "/userinfo",
+    "/introspect",
+    "/revoke",
 ];
 
 fn preflight(path: &str) -> Request {

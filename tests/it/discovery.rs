@@ -72,6 +72,33 @@ fn both_documents_say_the_same() {
         "EdDSA",
         "Ed25519"
       ],
+      "introspection_endpoint": "https://idp.tail.test/introspect",
+      "introspection_endpoint_auth_methods_supported": [
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt"
+      ],
+      "introspection_endpoint_auth_signing_alg_values_supported": [
+        "RS256",
+        "PS256",
+        "ES256",
+        "EdDSA",
+        "Ed25519"
+      ],
+      "revocation_endpoint": "https://idp.tail.test/revoke",
+      "revocation_endpoint_auth_methods_supported": [
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt",
+        "none"
+      ],
+      "revocation_endpoint_auth_signing_alg_values_supported": [
+        "RS256",
+        "PS256",
+        "ES256",
+        "EdDSA",
+        "Ed25519"
+      ],
       "code_challenge_methods_supported": [
         "S256"
       ],

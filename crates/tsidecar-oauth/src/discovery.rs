@@ -24,6 +24,10 @@ pub const USERINFO: &str = "/userinfo";
 pub const DEVICE_AUTHORIZATION: &str = "/device_authorization";
 /// Path of the page on which people answer device authorizations (RFC 8628 §3.3).
 pub const DEVICE: &str = "/device";
+/// Path of the introspection endpoint.
+pub const INTROSPECT: &str = "/introspect";
+/// Path of the revocation endpoint.
+pub const REVOKE: &str = "/revoke";
 /// Path of the JWK set.
 pub const JWKS: &str = "/.well-known/jwks.json";
 /// Path of OpenID Connect's metadata.
@@ -50,6 +54,12 @@ pub struct ProviderMetadata<'a> {
     userinfo_signing_alg_values_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: [&'static str; AuthMethod::ALL.len()],
     token_endpoint_auth_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
+    introspection_endpoint: String,
+    introspection_endpoint_auth_methods_supported: Vec<&'static str>,
+    introspection_endpoint_auth_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
+    revocation_endpoint: String,
+    revocation_endpoint_auth_methods_supported: [&'static str; AuthMethod::ALL.len()],
+    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
     code_challenge_methods_supported: [&'static str; 1],
     dpop_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
     claims_supported: [&'static str; CLAIMS.len()],
@@ -83,6 +93,12 @@ impl<'a> ProviderMetadata<'a> {
             userinfo_signing_alg_values_supported: names,
             token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
             token_endpoint_auth_signing_alg_values_supported: VerifyAlgorithm::NAMES,
+            introspection_endpoint: issuer.endpoint(INTROSPECT),
+            introspection_endpoint_auth_methods_supported: proofs(),
+            introspection_endpoint_auth_signing_alg_values_supported: VerifyAlgorithm::NAMES,
+            revocation_endpoint: issuer.endpoint(REVOKE),
+            revocation_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
+            revocation_endpoint_auth_signing_alg_values_supported: VerifyAlgorithm::NAMES,
             code_challenge_methods_supported: ["S256"],
             dpop_signing_alg_values_supported: VerifyAlgorithm::NAMES,
             claims_supported: CLAIMS,
@@ -104,6 +120,11 @@ impl<'a> ProviderMetadata<'a> {
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
+}
+
+/// The methods by which a client proves something; an id alone proves nothing (RFC 7662 §2.1).
+fn proofs() -> Vec<&'static str> {
+    AuthMethod::ALL.into_iter().filter(|method| *method != AuthMethod::None).map(AuthMethod::as_str).collect()
 }
 
 #[cfg(test)]
@@ -137,6 +158,12 @@ mod tests {
                 "userinfo_signing_alg_values_supported": ["RS256", "ES256"],
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
                 "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
+                "introspection_endpoint": "https://idp.tail.test/introspect",
+                "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+                "introspection_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
+                "revocation_endpoint": "https://idp.tail.test/revoke",
+                "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
+                "revocation_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
                 "code_challenge_methods_supported": ["S256"],
                 "dpop_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
                 "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "acr", "sid", "nonce", "at_hash", "name",

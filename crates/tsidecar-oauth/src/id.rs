@@ -224,7 +224,11 @@ impl fmt::Display for Thumbprint {
     }
 }
 
-/// Names one issued JWT (RFC 7519 §4.1.7, `jti`): 128 random bits.
+/// Names one issued JWT (RFC 7519 §4.1.7, `jti`): 128 random bits; of an access token the id of its grant, then 96 random bits, in
+/// 48 characters of base64url.
+///
+/// So the grant is found again at introspection and revocation without a claim of our own, and nothing is stored per token. A grant
+/// id is no secret, and tells a resource server nothing that `sub` does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct JwtId(String);
@@ -235,10 +239,35 @@ impl JwtId {
         Self(Base64UrlUnpadded::encode_string(&fresh.into_bytes()))
     }
 
+    /// Makes the identifier of an access token of a grant from fresh bytes.
+    pub fn of(grant: GrantId, fresh: FreshId) -> Self {
+        let mut bytes = [0; Self::LENGTH];
+        let parts = grant.0.into_iter().chain(fresh.into_bytes());
+        bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        Self(Base64UrlUnpadded::encode_string(&bytes))
+    }
+
+    /// Reads the identifier of an access token whose signature was verified.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; Self::LENGTH];
+        let read = Base64UrlUnpadded::decode(text, &mut bytes).ok()?.len();
+        (read == Self::LENGTH).then(|| Self(text.to_owned()))
+    }
+
+    /// The grant of an access token; `None` of another JWT.
+    pub fn grant(&self) -> Option<GrantId> {
+        let mut bytes = [0; Self::LENGTH];
+        let bytes = Base64UrlUnpadded::decode(&self.0, &mut bytes).ok()?;
+        bytes.first_chunk().copied().map(GrantId).filter(|_| bytes.len() == Self::LENGTH)
+    }
+
     /// The identifier as it stands in the token.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Bytes: the grant id and half of a nonce.
+    const LENGTH: usize = 36;
 }
 
 /// Names a grant and is its key in the store: the first 8 bytes of SHA-256 of the subject, then 16 random bytes.
@@ -343,5 +372,18 @@ mod tests {
         assert_eq!(one.as_bytes().get(..8), Some(&GrantId::range(&alice)[..]));
         assert_ne!(GrantId::range(&alice), GrantId::range(&Subject::user(2)));
         assert_eq!(one.to_string().len(), 32);
+    }
+
+    #[test]
+    fn a_jwt_names_its_grant() {
+        let grant = GrantId::new(&Subject::user(1), FreshId::from_bytes([1; 16]));
+        let one = JwtId::of(grant, FreshId::from_bytes([2; 16]));
+        assert_eq!((one.as_str().len(), one.grant()), (48, Some(grant)));
+        assert_ne!(one, JwtId::of(grant, FreshId::from_bytes([3; 16])));
+        assert_eq!(JwtId::parse(one.as_str()), Some(one));
+        assert_eq!(JwtId::new(FreshId::from_bytes([2; 16])).grant(), None);
+        for bad in ["", "x", &"A".repeat(47), &"A".repeat(49), &"=".repeat(48)] {
+            assert_eq!(JwtId::parse(bad), None, "{bad}");
+        }
     }
 }

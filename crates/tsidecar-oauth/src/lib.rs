@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`] |
 //! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`], [`session`], [`hint`] |
-//! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`discovery`] |
+//! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`issued`], [`introspect`], [`revoke`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
 //! Why things are as they are stands in [`decisions`].
@@ -39,6 +39,8 @@ pub mod grant;
 pub mod hint;
 pub mod id;
 pub mod identity;
+pub mod introspect;
+pub mod issued;
 pub mod jose;
 pub mod key;
 pub mod mark;
@@ -49,6 +51,7 @@ pub mod policy;
 pub mod request_object;
 pub mod requested;
 pub mod resource;
+pub mod revoke;
 pub mod rotation;
 pub mod rule;
 pub mod scope;

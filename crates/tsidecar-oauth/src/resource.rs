@@ -20,6 +20,8 @@ pub struct Resource {
     pub default_scopes: Vec<ScopeToken>,
     /// Client ids that may ask for it; `*` is every client.
     pub clients: Vec<String>,
+    /// Client ids and tags (`tag:…`) that *are* the resource: they may introspect its tokens. Named by an administrator only.
+    pub servers: Vec<String>,
     /// The algorithm of its access tokens.
     pub alg: Algorithm,
     /// How long its access tokens live; `None` is the life of the client's.
@@ -30,6 +32,11 @@ impl Resource {
     /// Tells whether a client may ask for tokens for this resource.
     pub fn admits(&self, client: &Client) -> bool {
         self.clients.iter().any(|id| id == "*" || id == client.id().as_str())
+    }
+
+    /// Tells whether a client id or tag is this resource: in the audience of its tokens.
+    pub fn is_served_by(&self, name: &str) -> bool {
+        self.servers.iter().any(|server| server == name)
     }
 
     /// Tells whether the resource knows a scope.
@@ -63,6 +70,16 @@ impl Resources {
     /// Every resource, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Resource> {
         self.0.iter()
+    }
+
+    /// The resource of an audience, whoever may ask for it.
+    pub fn of_audience(&self, audience: &str) -> Option<&Resource> {
+        self.0.iter().find(|resource| resource.uri.as_str() == audience)
+    }
+
+    /// Tells whether a client id or tag is any resource here.
+    pub fn are_served_by(&self, name: &str) -> bool {
+        self.0.iter().any(|resource| resource.is_served_by(name))
     }
 
     /// The resource that a client means by an indicator.

@@ -12,6 +12,7 @@ use tsidecar_oauth::dpop::DpopError;
 use tsidecar_oauth::grant::Grant;
 use tsidecar_oauth::id::{ClientId, GrantId, Subject, Thumbprint};
 use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::introspect::{Asker, Inactive};
 use tsidecar_oauth::par::PushError;
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::seal::SealedCode;
@@ -244,6 +245,45 @@ pub fn proof_refused(caller: &Caller, client: &Client, error: DpopError) {
         peer.addr = %caller.origin(),
         error.reason = %error,
         "a proof of possession was refused"
+    );
+}
+
+/// A token was introspected. Resource servers do so at each request, so only what somebody should look at is told by default.
+pub fn introspected(caller: &Caller, asker: Asker<'_>, grant: Option<GrantId>, found: Result<(), Inactive>) {
+    let grant = grant.map(tracing::field::display);
+    macro_rules! record {
+        ($level:ident, $active:expr, $reason:expr) => {
+            tracing::$level!(
+                target: TARGET,
+                event = "introspected",
+                asker = asker.name(),
+                peer.addr = %caller.origin(),
+                grant.id = grant,
+                active = $active,
+                error.reason = $reason,
+                "a token was introspected"
+            )
+        };
+    }
+    match found {
+        Ok(()) => record!(debug, true, tracing::field::Empty),
+        Err(reason @ Inactive::Foreign) => record!(info, false, tracing::field::display(reason)),
+        Err(reason) => record!(debug, false, tracing::field::display(reason)),
+    }
+}
+
+/// A grant was revoked by somebody who may; `was_live` tells whether it was until now.
+pub fn grant_revoked(grant: &Grant, by: &str, was_live: bool) {
+    tracing::info!(
+        target: TARGET,
+        event = "grant_revoked",
+        client.id = %grant.facts().client,
+        subject = %grant.facts().subject,
+        device = %grant.facts().device,
+        grant.id = %grant.id(),
+        by,
+        was_live,
+        "a grant was revoked"
     );
 }
 

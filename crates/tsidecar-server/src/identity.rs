@@ -58,6 +58,11 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// The tags for which the node may speak: none when others could send through it, or when its tags are those of another tailnet.
+    pub fn own_tags(&self) -> &[String] {
+        if self.routes_for_others || self.external { &[] } else { &self.device.tags }
+    }
+
     /// The workload as a rule of the configuration file lets it sign in; with the same care as by a rule of the capability.
     pub fn sign_in_as(&self, identity: TaggedIdentity, routers: Routers) -> Sighting {
         if self.routes_for_others && routers == Routers::Deny {

@@ -32,6 +32,8 @@ enum Route {
     UserInfo,
     DeviceAuthorization,
     Device,
+    Introspect,
+    Revoke,
 }
 
 impl Route {
@@ -47,6 +49,8 @@ impl Route {
             discovery::USERINFO => Some(Self::UserInfo),
             discovery::DEVICE_AUTHORIZATION => Some(Self::DeviceAuthorization),
             discovery::DEVICE => Some(Self::Device),
+            discovery::INTROSPECT => Some(Self::Introspect),
+            discovery::REVOKE => Some(Self::Revoke),
             _ => None,
         }
     }
@@ -57,7 +61,7 @@ impl Route {
             Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => "GET, HEAD, OPTIONS",
             Self::Authorize | Self::Device => "GET, POST",
             Self::Answer | Self::DeviceAuthorization => "POST",
-            Self::Token | Self::Par => "POST, OPTIONS",
+            Self::Token | Self::Par | Self::Introspect | Self::Revoke => "POST, OPTIONS",
             Self::UserInfo => "GET, POST, OPTIONS",
         }
     }
@@ -88,6 +92,8 @@ impl Route {
             | Self::Token
             | Self::Par
             | Self::UserInfo
+            | Self::Introspect
+            | Self::Revoke
             | Self::DeviceAuthorization
             | Self::Device => {
                 return None;
@@ -148,6 +154,8 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
             endpoint::device_authorization::handle(app, &snapshot, &caller, request).await
         }
         Route::Device => endpoint::device::handle(app, &snapshot, &caller, request).await,
+        Route::Introspect => endpoint::introspect::handle(app, &snapshot, &caller, request).await,
+        Route::Revoke => endpoint::revoke::handle(app, &snapshot, &caller, request).await,
         Route::OpenIdConfiguration | Route::AuthorizationServer | Route::Jwks => error::not_found(),
     }
 }

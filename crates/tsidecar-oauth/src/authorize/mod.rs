@@ -304,6 +304,7 @@ pub(crate) mod tests {
             scopes: scopes(),
             default_scopes: Scope::parse("read").iter().cloned().collect(),
             clients: vec![clients.to_owned()],
+            servers: Vec::new(),
             alg: Algorithm::Es256,
             access_token: None,
         };

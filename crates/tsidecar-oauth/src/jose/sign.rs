@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Algorithm, JoseError, JwkError, PublicKey};
+use super::{Algorithm, JoseError, JwkError, Jws, JwsError, PublicKey, Typ, Verified, VerifyAlgorithm};
 use crate::id::KeyId;
 use crate::key::KeyState;
 
@@ -88,6 +88,7 @@ pub struct SigningKey {
     access_token: JwsHeader,
     logout: JwsHeader,
     public: Map<String, Value>,
+    verifying: PublicKey,
 }
 
 impl fmt::Debug for SigningKey {
@@ -122,8 +123,9 @@ impl SigningKey {
             }
         };
         let public = public_members(public.as_ref(), &id, algorithm);
+        let verifying = PublicKey::from_jwk(&public).map_err(|_| JoseError::Key { algorithm })?;
         let [plain, access_token, logout] = ["JWT", "at+jwt", "logout+jwt"].map(|typ| header(typ, &id));
-        Ok(Self { id, algorithm, signer, plain, access_token, logout, public })
+        Ok(Self { id, algorithm, signer, plain, access_token, logout, public, verifying })
     }
 
     /// The key id, `kid`.
@@ -212,6 +214,18 @@ impl SigningKeys {
         self.0.iter().map(|(key, state)| (key, *state))
     }
 
+    /// Verifies a JWT that should be one of ours, with the one key that it names, retired ones included.
+    ///
+    /// # Errors
+    /// [`JwsError`]: [`UnknownKey`](JwsError::UnknownKey) when we have no such key (any more).
+    pub fn verify<'a>(&self, jws: &'a Jws, typ: Typ<'_>) -> Result<Verified<'a>, JwsError> {
+        let named = |(key, _): &&(SigningKey, KeyState)| {
+            jws.kid() == Some(key.id.as_str()) && jws.algorithm() == VerifyAlgorithm::from(key.algorithm)
+        };
+        let (key, _) = self.0.iter().find(named).ok_or(JwsError::UnknownKey)?;
+        jws.verify_with(&key.verifying, &[key.algorithm.into()], typ)
+    }
+
     /// The JWK set (RFC 7517 §5): the public halves of all keys, next and retired ones included.
     pub fn jwks(&self) -> Value {
         let keys: Vec<_> = self.0.iter().map(|(key, _)| Value::Object(key.public.clone())).collect();
@@ -252,6 +266,28 @@ pub(crate) mod tests {
             let members: Vec<_> =
                 ["alg", "typ", "kid"].map(|m| header.claim(m).unwrap().as_str().unwrap().to_owned()).into();
             assert_eq!(members, [algorithm.as_str(), "at+jwt", "k1"]);
+        }
+    }
+
+    /// RFC 8725 §3.11: what we signed as one thing comes back as that and nothing else.
+    #[test]
+    fn what_we_signed_is_ours_again() {
+        let claims = json!({"sub": "x"});
+        for algorithm in Algorithm::ALL {
+            let (ours, other) = (key(algorithm), key(algorithm));
+            let token = ours.sign(TokenType::AccessToken, &claims).unwrap();
+            let foreign = other.sign(TokenType::AccessToken, &claims).unwrap();
+            let keys = SigningKeys::new(vec![(ours, KeyState::Retired)]);
+            let verify = |token: &SignedJwt, typ| {
+                let jws = Jws::parse(token.expose()).unwrap();
+                keys.verify(&jws, Typ::Required(&[typ])).map(|verified| verified.payload().to_vec())
+            };
+            assert_eq!(verify(&token, "at+jwt").unwrap(), br#"{"sub":"x"}"#);
+            assert_eq!(verify(&token, "JWT"), Err(JwsError::Typ));
+            assert_eq!(verify(&foreign, "at+jwt"), Err(JwsError::Signature));
+            let jws = Jws::parse(token.expose()).unwrap();
+            let none = SigningKeys::default().verify(&jws, Typ::Required(&["at+jwt"])).err();
+            assert_eq!(none, Some(JwsError::UnknownKey));
         }
     }
 

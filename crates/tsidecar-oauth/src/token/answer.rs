@@ -124,7 +124,7 @@ pub fn resource_of<'a>(
 }
 
 impl Answer<'_> {
-    /// Signs and seals the answer; the fresh bytes seal an opaque access token, or become the `jti` of a JWT.
+    /// Signs and seals the answer; the fresh bytes seal an opaque access token, or make the `jti` of a JWT.
     ///
     /// # Errors
     /// [`AnswerError`].
@@ -185,7 +185,7 @@ impl Answer<'_> {
             return Ok(keys.sealing.seal_access(&access, fresh)?);
         };
         let scope = resource.part_of(self.scope);
-        let jti = JwtId::new(fresh.into_id());
+        let jti = JwtId::of(self.grant.id(), fresh.into_id());
         let claims = AccessTokenClaims::new(self.envelope(keys.issuer), resource.uri.as_str(), &scope, jti)
             .bound_to(self.key.map(Confirmation));
         let token = keys.signing.active(resource.alg)?.sign(TokenType::AccessToken, &claims)?;
@@ -298,10 +298,11 @@ mod tests {
         let token = body["access_token"].as_str().unwrap();
         assert_eq!(body["scope"], "openid read", "nothing of another resource");
         assert_eq!(part(token, 0)["typ"], "at+jwt");
+        let jti = JwtId::of(grant().id(), crate::fresh::FreshId::from_bytes([1; 16]));
         assert_eq!(
             part(token, 1),
             json!({"iss": "https://idp.tail.test", "sub": "userid:1001", "aud": "https://mcp.test/mcp", "client_id": "cli",
-                "exp": 2600, "iat": 2000, "auth_time": 990, "acr": "urn:tsidecar:acr:ambient", "jti": "AQEBAQEBAQEBAQEBAQEBAQ", "scope": "read"})
+                "exp": 2600, "iat": 2000, "auth_time": 990, "acr": "urn:tsidecar:acr:ambient", "jti": jti, "scope": "read"})
         );
     }
 

@@ -33,6 +33,7 @@ static RESOURCES: LazyLock<Resources> = LazyLock::new(|| {
         scopes: vec![ScopeToken::parse("read").unwrap()],
         default_scopes: Vec::new(),
         clients: vec!["*".to_owned()],
+        servers: Vec::new(),
         access_token: None,
         alg: tsidecar_oauth::jose::Algorithm::Rs256,
     }])

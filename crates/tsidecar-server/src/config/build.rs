@@ -41,7 +41,7 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
     }
     identity(source, &file.identity, &mut config)?;
     claims(source, &file.claims, &mut config)?;
-    overlay(&mut config.claims.tsidp_claims, file.compat.tsidp_claims);
+    compat(source, &file.compat, &mut config);
     limits(source, &file.limits, &mut config)?;
     keys(source, &file.keys, &mut config.keys)?;
     overlay(&mut config.dpop.nonce, file.dpop.nonce);
@@ -64,6 +64,17 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
 fn overlay<T>(value: &mut T, from_file: Option<T>) {
     if let Some(from_file) = from_file {
         *value = from_file;
+    }
+}
+
+fn compat(source: &Source, file: &raw::Compat, config: &mut Config) {
+    overlay(&mut config.claims.tsidp_claims, file.tsidp_claims);
+    overlay(&mut config.claims.introspect_any_client, file.introspect_any_client);
+    if config.claims.introspect_any_client {
+        config.warnings.push(source.warning_in(
+            &[Key("compat"), Key("introspect_any_client")],
+            "true: every client with a secret may ask what any access token is good for",
+        ));
     }
 }
 

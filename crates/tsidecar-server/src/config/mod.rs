@@ -167,6 +167,8 @@ pub struct ClaimsConfig {
     pub email_suffix: Option<String>,
     /// `[compat] tsidp_claims`: issue tsidp's device claims.
     pub tsidp_claims: bool,
+    /// `[compat] introspect_any_client`: every confidential client may introspect every access token, as at tsidp.
+    pub introspect_any_client: bool,
 }
 
 /// `[limits]`: bounds of what is done at once.
@@ -283,6 +285,7 @@ impl Default for Config {
                 verified_domains: vec!["*".to_owned()],
                 email_suffix: None,
                 tsidp_claims: false,
+                introspect_any_client: false,
             },
             limits: Limits {
                 requests_in_flight: 512,

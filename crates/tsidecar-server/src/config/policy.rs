@@ -100,7 +100,8 @@ fn resource(source: &Source, index: usize, raw: &raw::Resource) -> Result<Resour
         let message = "is out of range; allowed: \"1m\" to \"1d\"";
         return Err(source.error_in(&at("access_token_lifetime"), message));
     }
-    Ok(Resource { uri, scopes, default_scopes, clients: raw.clients.clone(), alg, access_token })
+    let (clients, servers) = (raw.clients.clone(), raw.servers.clone());
+    Ok(Resource { uri, scopes, default_scopes, clients, servers, alg, access_token })
 }
 
 fn is_client(id: &str) -> bool {

@@ -94,6 +94,7 @@ pub(super) struct Claims {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Compat {
     pub tsidp_claims: Option<bool>,
+    pub introspect_any_client: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

@@ -105,7 +105,7 @@ fn errors_of_options() {
     t.toml:2: [identity] capability: "tsidp" is no capability; allowed: DOMAIN/NAME, as in "example.com/cap/tsidecar"
     t.toml:2: [claims] local_domains: "*" is no domain; allowed: a domain in small letters, as in "example.com"
     t.toml:2: [claims] verified_domains: "Example.org" is no domain; allowed: a domain in small letters, as in "example.com", or "*"
-    t.toml:2: [compat] introspect: there is no key "introspect" here; allowed: tsidp_claims
+    t.toml:2: [compat] introspect: there is no key "introspect" here; allowed: tsidp_claims, introspect_any_client
     t.toml:2: [limits] requests_in_flight: 0 is out of range; allowed: 1 to 65536
     t.toml:2: [limits] node_burst: 0 lets nobody in; allowed: 1 or more
     t.toml:2: [keys] rotate_every: "1d" is out of range; allowed: "7d" to "3650d", or "off"
@@ -366,6 +366,7 @@ fn everything_that_can_be_said_is_kept() {
             ],
             email_suffix: None,
             tsidp_claims: true,
+            introspect_any_client: false,
         },
         limits: Limits {
             requests_in_flight: 512,
@@ -529,6 +530,10 @@ fn everything_that_can_be_said_is_kept() {
                 ],
                 clients: [
                     "a",
+                ],
+                servers: [
+                    "mcp",
+                    "tag:mcp",
                 ],
                 alg: Es256,
                 access_token: Some(

@@ -5,6 +5,8 @@ pub mod authorize;
 pub mod device;
 pub mod device_authorization;
 pub mod health;
+pub mod introspect;
 pub mod par;
+pub mod revoke;
 pub mod token;
 pub mod userinfo;

@@ -24,7 +24,7 @@ pub(super) async fn follow_bus(shared: Arc<Shared>) {
             Err(error) => error.to_string(),
         };
         // Everything that was known came from a daemon that may be gone.
-        shared.cache.invalidate_all();
+        shared.forget_all();
         if told != reason {
             tracing::warn!(%reason, "tailscaled is not there; nobody can be identified until it is back");
             told.clone_from(&reason);
@@ -49,7 +49,7 @@ async fn read(shared: &Shared, mut bus: Watch, backoff: &mut Backoff) -> String 
     if let Err(error) = shared.gate.ask().await {
         tracing::debug!(%error, "which process tailscaled is cannot be told");
     }
-    shared.cache.invalidate_all();
+    shared.forget_all();
     shared.facts.send_modify(super::Facts::connected);
     shared.wanted.notify_one();
     loop {
@@ -76,6 +76,7 @@ fn heard(shared: &Shared, change: &Notify) {
     });
     // After the facts: whoever asks from now on asks in the new epoch.
     shared.cache.apply(change);
+    shared.sightings.forget(change);
     if new_state || change.prefs.is_some() || change.self_change.is_some() || change.net_map {
         shared.wanted.notify_one();
     }
@@ -127,7 +128,7 @@ pub(super) async fn survey(shared: Arc<Shared>) {
 fn publish(shared: &Shared, asked_in: u64, read: Result<Reading, String>) {
     // "Nobody" may have been said before the map arrived of which this survey is the first to tell.
     if shared.facts.borrow().trusted(&shared.limits, Instant::now()).is_err() {
-        shared.cache.invalidate_all();
+        shared.forget_all();
     }
     let taken = {
         let mut taken = false;

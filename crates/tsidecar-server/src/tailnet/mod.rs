@@ -7,10 +7,11 @@
 mod exposure;
 mod facts;
 mod follow;
+mod sightings;
 mod unready;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -27,8 +28,11 @@ use tsidecar_oauth::{
     rule::RuleError,
 };
 
-use self::facts::{Facts, Limits};
 pub use self::{exposure::Boundary, unready::Unready};
+use self::{
+    facts::{Facts, Limits},
+    sightings::{Judged, Moment, Sightings},
+};
 use crate::{
     identity::{IdentityPolicy, Sighting, Via, identify},
     peer::{Caller, Gate, Origin, PROXY, Role},
@@ -81,18 +85,17 @@ struct Shared {
     wanted: tokio::sync::Notify,
     /// Wakes whoever wants to know that other nodes have changed.
     peers: Arc<tokio::sync::Notify>,
-    judged: Mutex<BTreeMap<IpAddr, Vec<Judged>>>,
+    sightings: Sightings,
     /// What was said about rules.
     reported: Mutex<BTreeSet<String>>,
 }
 
-/// What a whois answer was judged to mean. Rules are parsed once per answer, not once per request.
-struct Judged {
-    listener: Listener,
-    /// The same answer means the same; holding it keeps its place in memory from being used for another.
+/// An answer of whois.
+struct Answer {
     whois: Arc<WhoIs>,
     this_node: StableNodeId,
-    sighting: Sighting,
+    /// What had been heard before it was asked for.
+    asked: Moment,
 }
 
 impl Tailnet {
@@ -107,7 +110,7 @@ impl Tailnet {
             facts: watch::Sender::new(Facts::new()),
             wanted: tokio::sync::Notify::new(),
             peers: Arc::default(),
-            judged: Mutex::default(),
+            sightings: Sightings::default(),
             reported: Mutex::default(),
         });
         let tasks = vec![
@@ -131,8 +134,21 @@ impl Tailnet {
     /// [`Unready`] when tailscaled cannot tell.
     pub async fn identify(&self, address: IpAddr, listener: &Listener) -> Result<Sighting, Unready> {
         match self.ask(address, listener).await? {
-            Some((whois, this_node)) => Ok(self.shared.judge(address, listener, whois, this_node)),
-            None => Ok(Sighting::Unknown),
+            Some(answer) => Ok(self.shared.judge(address, listener, answer)),
+            None => Ok(self.shared.nobody(address)),
+        }
+    }
+
+    /// Tells who has an address as [`Self::identify`] does, but believes an earlier answer until the bus says something that may
+    /// concern it (for at most a minute). For introspection, which takes no decision of its own about a person.
+    ///
+    /// # Errors
+    /// [`Unready`] when tailscaled cannot tell.
+    pub async fn last_seen(&self, address: IpAddr, listener: &Listener) -> Result<Sighting, Unready> {
+        let (_, this_node) = self.shared.trusted()?;
+        match self.shared.sightings.standing(address, listener, &this_node, Instant::now()) {
+            Some(sighting) => Ok(sighting),
+            None => self.identify(address, listener).await,
         }
     }
 
@@ -148,6 +164,7 @@ impl Tailnet {
         if contradicts(caller, answer.as_ref()) {
             // Ours may be 2 s old, serve's is of now.
             self.shared.cache.invalidate_address(address);
+            self.shared.sightings.forget_address(address);
             answer = self.ask(address, caller.listener()).await?;
         }
         if contradicts(caller, answer.as_ref()) {
@@ -158,8 +175,8 @@ impl Tailnet {
             return Err(Unidentified::Contradiction);
         }
         match answer {
-            Some((whois, this_node)) => Ok(self.shared.judge(address, caller.listener(), whois, this_node)),
-            None => Ok(Sighting::Unknown),
+            Some(answer) => Ok(self.shared.judge(address, caller.listener(), answer)),
+            None => Ok(self.shared.nobody(address)),
         }
     }
 
@@ -170,7 +187,7 @@ impl Tailnet {
     pub async fn device_of(&self, caller: &Caller) -> Result<Option<DeviceId>, Unready> {
         let Origin::Address(address) = caller.origin() else { return Ok(None) };
         let answer = self.ask(address, caller.listener()).await?;
-        Ok(answer.and_then(|(whois, _)| DeviceId::parse(whois.node.stable_id.as_str()).ok()))
+        Ok(answer.and_then(|answer| DeviceId::parse(answer.whois.node.stable_id.as_str()).ok()))
     }
 
     /// Where a request comes from: it binds the refresh tokens of public clients. A web page has no authority of its person
@@ -234,17 +251,14 @@ impl Tailnet {
         }
     }
 
-    async fn ask(
-        &self,
-        address: IpAddr,
-        listener: &Listener,
-    ) -> Result<Option<(Arc<WhoIs>, StableNodeId)>, Unready> {
+    async fn ask(&self, address: IpAddr, listener: &Listener) -> Result<Option<Answer>, Unready> {
         let Some(destination) = Towards::of(listener) else { return Ok(None) };
         for _ in 0..ATTEMPTS {
+            let asked = self.shared.sightings.now();
             let (epoch, this_node) = self.shared.trusted()?;
             let answer = self.shared.cache.whois(address, destination.as_destination()).await?;
             if let Some(whois) = answer {
-                return Ok(Some((whois, this_node)));
+                return Ok(Some(Answer { whois, this_node, asked }));
             }
             if self.shared.trusted()?.0 == epoch {
                 return Ok(None);
@@ -268,29 +282,30 @@ impl Shared {
         Ok((facts.epoch(), reading.this_node.clone()))
     }
 
-    fn judge(
-        &self,
-        address: IpAddr,
-        listener: &Listener,
-        whois: Arc<WhoIs>,
-        this_node: StableNodeId,
-    ) -> Sighting {
-        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = judged.get(&address).into_iter().flatten().find(|known| known.listener == *listener);
-        let known = known.filter(|known| Arc::ptr_eq(&known.whois, &whois) && known.this_node == this_node);
-        if let Some(known) = known {
-            return known.sighting.clone();
+    fn judge(&self, address: IpAddr, listener: &Listener, answer: Answer) -> Sighting {
+        let Answer { whois, this_node, asked } = answer;
+        if let Some(known) = self.sightings.of_answer(address, listener, &whois, &this_node) {
+            return known;
         }
         let via = if listener.as_str().starts_with(PROXY) { Via::Proxy } else { Via::Serve };
         let (sighting, skipped) = identify(&whois, &this_node, via, &self.policy);
         self.report(&whois, skipped);
-        if judged.len() >= JUDGED {
-            judged.clear();
-        }
-        let of_address = judged.entry(address).or_default();
-        of_address.retain(|known| known.listener != *listener);
-        of_address.push(Judged { listener: listener.clone(), whois, this_node, sighting: sighting.clone() });
+        let (listener, at) = (listener.clone(), Instant::now());
+        let judged = Judged { listener, whois, this_node, sighting: sighting.clone(), at };
+        self.sightings.keep(address, judged, asked);
         sighting
+    }
+
+    /// Nobody has the address now, whoever had it before.
+    fn nobody(&self, address: IpAddr) -> Sighting {
+        self.sightings.forget_address(address);
+        Sighting::Unknown
+    }
+
+    /// Forgets every answer and what it was judged to mean.
+    fn forget_all(&self) {
+        self.cache.invalidate_all();
+        self.sightings.forget_all();
     }
 }
 
@@ -341,16 +356,14 @@ impl Towards {
 }
 
 /// serve names no login for tagged nodes, and none for whom it does not know.
-fn contradicts(caller: &Caller, answer: Option<&(Arc<WhoIs>, StableNodeId)>) -> bool {
+fn contradicts(caller: &Caller, answer: Option<&Answer>) -> bool {
     let Some(claimed) = caller.claimed_login() else { return false };
-    let whois = answer.map(|(whois, _)| whois).filter(|whois| !whois.node.is_tagged());
+    let whois = answer.map(|answer| &answer.whois).filter(|whois| !whois.node.is_tagged());
     !whois.is_some_and(|whois| claimed.is(whois.user_profile.login_name.as_str()))
 }
 
 /// How often "nobody" is asked again because tailscaled changed under the question.
 const ATTEMPTS: usize = 3;
-/// For how many addresses the judgement is kept; each entry is one whois answer and what was made of it.
-const JUDGED: usize = 1024;
 /// How many different complaints about rules are made; whoever has more has read the first ones.
 const REPORTED: usize = 256;
 

@@ -33,6 +33,13 @@ pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     bytes(status, "application/json", body)
 }
 
+/// An answer without a body, not to be stored.
+pub fn empty(status: StatusCode) -> Answer {
+    let mut answer = json(status, Bytes::new());
+    answer.headers_mut().remove(header::CONTENT_TYPE);
+    answer
+}
+
 /// A JSON document that changes rarely: relying parties may keep it for ten minutes, far less than the day for which a
 /// new key is published before it signs.
 pub fn document(body: Bytes) -> Answer {

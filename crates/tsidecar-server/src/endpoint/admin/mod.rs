@@ -32,7 +32,7 @@ use self::shape::{ClientRequest, RotateRequest};
 use crate::app::App;
 use crate::keys::rotation::Bench;
 use crate::web::body;
-use crate::web::response::{Answer, json};
+use crate::web::response::{Answer, empty, json};
 
 /// Answers one request of the administration socket.
 pub async fn route<B>(app: &Arc<App>, request: Request<B>) -> Answer
@@ -117,9 +117,7 @@ where
         }
         (Target::One(id), Method::DELETE) => {
             desk.remove(&id).await?;
-            let mut done = json(StatusCode::NO_CONTENT, Bytes::new());
-            done.headers_mut().remove(hyper::header::CONTENT_TYPE);
-            Ok(done)
+            Ok(empty(StatusCode::NO_CONTENT))
         }
         (Target::Secret(id), Method::POST) => {
             let RotateRequest { mode } = read_json(request).await?;

@@ -1,0 +1,125 @@
+//! `/introspect`: facts of a token for its client and for the resource that it is for, while everything that it rests on is alive.
+
+use std::sync::Arc;
+
+use hyper::header::{self, HeaderMap};
+use hyper::{Request, StatusCode};
+use tsidecar_oauth::client_auth::ClientAuthError;
+use tsidecar_oauth::introspect::{Asker, INACTIVE, Inactive, LiveToken, Standing};
+use tsidecar_oauth::issued::IssuedToken;
+use tsidecar_oauth::params::Params;
+use tsidecar_oauth::secret::TokenText;
+use tsidecar_oauth::time::UnixTime;
+use tsidecar_oauth::token::TokenError;
+use tsidecar_oauth::token::answer::Keys;
+
+use crate::app::App;
+use crate::client_auth::{ClientRequest, authenticate};
+use crate::failure::Failure;
+use crate::identity::Sighting;
+use crate::peer::Caller;
+use crate::snapshot::Snapshot;
+use crate::web::error::{self, Challenge};
+use crate::web::inbound::Inbound;
+use crate::web::response::{Answer, json};
+use crate::{audit, web::body};
+
+/// Answers an introspection request.
+pub async fn handle(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Answer {
+    let has_header = request.headers().contains_key(header::AUTHORIZATION);
+    let challenge = if has_header { Challenge::Basic } else { Challenge::None };
+    match introspect(app, snapshot, caller, request).await {
+        Ok(body) => json(StatusCode::OK, body),
+        Err(failure) => error::answer(&failure, &snapshot.issuer, challenge),
+    }
+}
+
+async fn introspect(
+    app: &App,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Result<Vec<u8>, Failure> {
+    let (parts, body) = request.into_parts();
+    let params = body::form(&parts.headers, parts.uri.query(), body).await?;
+    let now = app.clock.now();
+    let (client, tags);
+    let asker = if shows_credentials(&parts.headers, &params) {
+        let request = ClientRequest { caller, headers: &parts.headers, params: &params, now };
+        client = authenticate(app, snapshot, request).await?;
+        let refused = |error: &ClientAuthError| audit::client_refused(caller, client.client().id(), *error);
+        Asker::client(&client).inspect_err(refused)?
+    } else {
+        tags = workload(app, caller, params.get("client_id")).await?;
+        Asker::workload(&tags, &snapshot.resources)?
+    };
+    let token = params.get("token").ok_or(TokenError::MissingParameter("token"))?;
+    let keys = Keys { issuer: &snapshot.issuer, signing: &snapshot.signing, sealing: &snapshot.sealing };
+    let token = IssuedToken::read(&TokenText::new(token.to_owned()), keys);
+    let found = match &token {
+        Some(token) => describe(app, snapshot, token, asker, now).await?,
+        None => Err(Inactive::Unknown),
+    };
+    let grant = token.as_ref().map(IssuedToken::grant);
+    audit::introspected(caller, asker, grant, found.as_ref().map(drop).map_err(|inactive| *inactive));
+    Ok(found.unwrap_or_else(|_| INACTIVE.as_bytes().to_vec()))
+}
+
+/// Tells whether a client shows who it is. Without a client id, or with a tag in its place, the node may stand for the request.
+fn shows_credentials(headers: &HeaderMap, params: &Params) -> bool {
+    let shows = |name| params.get(name).is_some();
+    let names_client = params.get("client_id").is_some_and(|id| !id.starts_with("tag:"));
+    headers.contains_key(header::AUTHORIZATION)
+        || shows("client_secret")
+        || shows("client_assertion")
+        || names_client
+}
+
+/// The tags for which the caller's node speaks: no secret, but the network's word. A web page has none of its node's authority, a
+/// proxy and Funnel bring no workloads, and behind a router anybody could be it (design section 11).
+async fn workload(app: &App, caller: &Caller, named: Option<&str>) -> Result<Vec<String>, Failure> {
+    if caller.is_from_web_page() {
+        return Err(ClientAuthError::Missing.into());
+    }
+    let tags = match app.tailnet.identify_caller(caller).await? {
+        Sighting::Workload(workload) => workload.own_tags().to_vec(),
+        Sighting::Person(_) | Sighting::Refused(_) | Sighting::Unknown => Vec::new(),
+    };
+    Ok(tags.into_iter().filter(|tag| named.is_none_or(|named| named == tag)).collect())
+}
+
+async fn describe(
+    app: &App,
+    snapshot: &Snapshot,
+    token: &IssuedToken,
+    asker: Asker<'_>,
+    now: UnixTime,
+) -> Result<Result<Vec<u8>, Inactive>, Failure> {
+    let grant = app.store.grant(token.grant())?;
+    let client = grant.as_ref().and_then(|grant| snapshot.client(grant.facts().client.as_str()));
+    let standing = Standing {
+        grant: grant.as_ref(),
+        client: client.map(AsRef::as_ref),
+        resources: &snapshot.resources,
+        any_client: snapshot.config().claims.introspect_any_client,
+        now,
+    };
+    let live = match LiveToken::check(token, standing, asker) {
+        Ok(live) => live,
+        Err(inactive) => return Ok(Err(inactive)),
+    };
+    let (address, listener) = live.sighting();
+    let Sighting::Person(identity) = snapshot.recognise(app.tailnet.last_seen(address, listener).await?)
+    else {
+        return Ok(Err(Inactive::DeviceGone));
+    };
+    match live.answer(&identity, &snapshot.issuer) {
+        Ok(answer) => Ok(Ok(serde_json::to_vec(&answer)?)),
+        Err(inactive) => Ok(Err(inactive)),
+    }
+}
