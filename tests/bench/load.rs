@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Refresh(&'static str),
     /// One userinfo.
     Userinfo(&'static str),
+    /// One introspection of an opaque access token.
+    Introspect(&'static str),
 }
 
 /// What one run came to.
@@ -48,6 +50,7 @@ impl Kind {
             Self::Login(client) => format!("login {client}256"),
             Self::Refresh(client) => format!("refresh {client}256"),
             Self::Userinfo(_) => "userinfo".to_owned(),
+            Self::Introspect(_) => "introspect".to_owned(),
         }
     }
 }
@@ -114,7 +117,8 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 impl Worker {
     async fn new(server: &Server, kind: Kind, connection: usize) -> Self {
-        let (Kind::Login(client) | Kind::Refresh(client) | Kind::Userinfo(client)) = kind;
+        let (Kind::Login(client) | Kind::Refresh(client) | Kind::Userinfo(client) | Kind::Introspect(client)) =
+            kind;
         let serve = format!(
             "Host: localhost\r\nX-Forwarded-For: {}\r\nX-Forwarded-Host: idp.tail.test\r\nX-Forwarded-Proto: https\r\n\
              Tailscale-User-Login: user{connection}@example.com\r\nTailscale-User-Name: Alice Example\r\n\
@@ -148,6 +152,7 @@ impl Worker {
             Kind::Login(_) => self.login().await,
             Kind::Refresh(_) => self.refresh().await,
             Kind::Userinfo(_) => self.userinfo().await,
+            Kind::Introspect(_) => self.introspect().await,
         }
     }
 
@@ -181,6 +186,14 @@ impl Worker {
             self.access_token
         );
         self.exchange(request.as_bytes(), "200").await;
+    }
+
+    async fn introspect(&mut self) {
+        let body = format!("token={}", self.access_token);
+        let head = self.token_head.replacen("/token", "/introspect", 1);
+        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        let answer = self.exchange(request.as_bytes(), "200").await;
+        assert!(answer.contains("\"active\":true"), "{answer}");
     }
 
     /// Sends a request and reads its answer, which must have this status.

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         (Kind::Refresh("rs"), None),
         (Kind::Refresh("es"), None),
         (Kind::Userinfo("rs"), None),
+        (Kind::Introspect("rs"), None),
     ] {
         if only.as_ref().is_some_and(|only| *only != kind.name()) {
             continue;

@@ -15,7 +15,6 @@ pub mod command;
 pub mod config;
 pub mod demo;
 pub mod device_limits;
-pub mod ended;
 pub mod endpoint;
 pub mod entropy;
 pub mod failure;

@@ -12,7 +12,6 @@ use tsidecar_oauth::token::answer::Keys;
 
 use crate::app::App;
 use crate::client_auth::{ClientRequest, authenticate};
-use crate::ended::{self, By};
 use crate::failure::Failure;
 use crate::peer::Caller;
 use crate::snapshot::Snapshot;
@@ -45,7 +44,8 @@ async fn revoke(
 ) -> Result<(), Failure> {
     let (parts, body) = request.into_parts();
     let params = body::form(&parts.headers, parts.uri.query(), body).await?;
-    let request = ClientRequest { caller, headers: &parts.headers, params: &params, now: app.clock.now() };
+    let now = app.clock.now();
+    let request = ClientRequest { caller, headers: &parts.headers, params: &params, now };
     let client = authenticate(app, snapshot, request).await?;
     let token = params.get("token").ok_or(TokenError::MissingParameter("token"))?;
     let keys = Keys { issuer: &snapshot.issuer, signing: &snapshot.signing, sealing: &snapshot.sealing };
@@ -55,6 +55,8 @@ async fn revoke(
         let shown = Some((grant.id(), &grant.facts().subject));
         audit::token_refused(caller, client.client(), shown, *error);
     })?;
-    ended::revoke(app, &grant, By::Client).await?;
+    // Whoever wants to hear of the end is told by the same change.
+    let was_live = app.store.revoke_grant(grant.id(), now).await?;
+    audit::grant_revoked(&grant, "client", was_live);
     Ok(())
 }
