@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use crate::support::{ALICE, App, BOB, Daemon, Setup, tailnet::PHONE, visitor::Visitor};
+use crate::support::{ALICE, App, BOB, Daemon, Request, Setup, tailnet::PHONE, visitor::Visitor};
 
 /// Clients of every kind, beside those of every daemon.
 pub(crate) const CLIENTS: &str = r#"
@@ -124,6 +124,28 @@ fn a_session_ends_with_its_time_and_survives_a_restart() {
     assert!(alice.authorize(&[("prompt", "none")]).redirect("code").is_some());
     daemon.at(3_601);
     assert_eq!(alice.authorize(&[("prompt", "none")]).redirected("error"), "login_required");
+}
+
+/// Browsers withhold the cookie from a post of another site: it is sent on with GET, which brings it.
+#[test]
+fn a_post_from_another_site_is_sent_on_with_its_cookie() {
+    let daemon = daemon();
+    let mut alice = Visitor::new(client(&daemon, "cookie"), &ALICE);
+    let first = alice.authorize(&[]);
+    let first = alice.claims(&first);
+    let post = |site: &str| {
+        let request = Request::post("/authorize", &[]).header("Sec-Fetch-Site", site);
+        let request = request.header("Sec-Fetch-Mode", "navigate").header("Sec-Fetch-Dest", "document");
+        Request { body: client(&daemon, "cookie").query(&[("state", "a&b")]).into_bytes(), ..request }
+    };
+    let sent_on = daemon.send(&ALICE, post("cross-site"));
+    assert_eq!((sent_on.status, sent_on.header("set-cookie")), (303, None), "{}", sent_on.show());
+    let location = sent_on.header("location").unwrap();
+    assert!(location.starts_with("/authorize?response_type=code&"), "{location}");
+    let done = alice.send(Request::get(location));
+    assert_eq!(done.redirected("state"), "a&b");
+    assert_eq!(alice.claims(&done)["sid"], first["sid"]);
+    assert!(alice.send(post("same-origin")).redirect("code").is_some());
 }
 
 /// An ambient client that wants to know when sessions end has one; the network stays the authentication.

@@ -2,6 +2,7 @@
 
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, StatusCode};
+use tsidecar_oauth::discovery::AUTHORIZE;
 use tsidecar_oauth::params::Params;
 
 use super::stay::Stay;
@@ -25,10 +26,25 @@ pub(super) async fn read(request: Request<Inbound>) -> Result<Params, Stay> {
     })
 }
 
+/// The longest query that a POST is sent on with.
+const LONGEST_QUERY: usize = 8 * 1024;
+
+/// Where a POST from another site is sent on to, with GET: browsers withhold `SameSite=Lax` cookies from such a post, so what
+/// somebody did in this browser, signing out above all, could not be seen. `None` when it was none, or is too long for that.
+pub(super) fn elsewhere(posted_from_another_site: bool, params: &Params) -> Option<String> {
+    if !posted_from_another_site {
+        return None;
+    }
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(params.iter()).finish();
+    (query.len() <= LONGEST_QUERY).then(|| format!("{AUTHORIZE}?{query}"))
+}
+
 /// What a browser says of its request.
 pub(super) struct Navigation {
     names_site: bool,
     navigates: bool,
+    /// From another site.
+    pub(super) crosses: bool,
     framed: bool,
 }
 
@@ -38,6 +54,7 @@ impl Navigation {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         Self {
             names_site: headers.contains_key("sec-fetch-site"),
+            crosses: text("sec-fetch-site") == Some("cross-site"),
             navigates: text("sec-fetch-mode") == Some("navigate"),
             framed: !matches!(text("sec-fetch-dest"), None | Some("document")),
         }

@@ -16,7 +16,7 @@ use tsidecar_oauth::authorize::{
 };
 
 use self::asked::resolve;
-use self::browser::{Navigation, read};
+use self::browser::{Navigation, elsewhere, read};
 use self::stay::{Stay, page};
 use self::visit::{Granted, Visit};
 use crate::app::App;
@@ -110,8 +110,13 @@ async fn authorize(
     let Origin::Address(_) = caller.origin() else { return Err(Stay::Outside.into()) };
     let navigation = Navigation::of(request.headers());
     let cookie = cookie::session(request.headers()).map(str::to_owned);
+    let posted = request.method() == Method::POST;
     let params = read(request).await?;
     navigation.check()?;
+    if let Some(location) = elsewhere(posted && navigation.crosses && cookie.is_none(), &params) {
+        let answer = redirect(StatusCode::SEE_OTHER, &location);
+        return answer.map(Outcome::Page).ok_or_else(|| Stay::Unreadable.into());
+    }
     let asked = resolve(app, snapshot, caller, params).await?;
     navigation.check_frame(&asked.params)?;
     let visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
