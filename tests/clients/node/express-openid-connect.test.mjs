@@ -2,6 +2,7 @@
 // told of those that others begin.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { EventEmitter, once } from 'node:events'
 import { after, before, test } from 'node:test'
 import express from 'express'
 import oidc from 'express-openid-connect'
@@ -61,10 +62,16 @@ class Store {
 async function application(name) {
   const web = express()
   const requests = []
+  const answered = new EventEmitter()
   web.use((request, response, next) => {
-    response.once('finish', () => requests.push(`${request.method} ${request.path} ${response.statusCode}`))
+    response.once('finish', () => {
+      requests.push(`${request.method} ${request.path} ${response.statusCode}`)
+      answered.emit(`${request.method} ${request.path}`, response.statusCode)
+    })
     next()
   })
+  /** The status of the next answer to such a request. */
+  const next = async (request) => (await once(answered, request, { signal: AbortSignal.timeout(30_000) }))[0]
   const server = await serve(name, web)
   const configure = (clientID, issuerBaseURL, more) => {
     const authorizationParams = { response_type: 'code', response_mode: 'form_post', scope: 'openid profile email' }
@@ -83,13 +90,14 @@ async function application(name) {
         ...more,
       }),
     )
+    web.get('/refresh-token', (request, response) => response.send(request.oidc.refreshToken))
     web.get('/', async (request, response) => {
       const person = request.oidc.isAuthenticated() ? await request.oidc.fetchUserInfo() : undefined
       const who = person ? `Hello, ${person.email}` : 'Nobody is signed in'
       response.send(`<!doctype html><title>Application</title><link rel="icon" href="data:,"><p>${who}</p>`)
     })
   }
-  return { ...server, requests, configure }
+  return { ...server, requests, next, configure }
 }
 
 const says = (origin, text) => `location.href === '${origin}/' && document.body.innerText.includes(${JSON.stringify(text)})`
@@ -110,5 +118,25 @@ test('express-openid-connect: pushes its request first, for it must', async () =
   const asked = tab.requests.find(({ url }) => url.startsWith(`${provider.issuer}/authorize?`))
   assert.deepEqual([...new URL(asked.url).searchParams.keys()].sort(), ['client_id', 'request_uri'])
   assert.ok(other.requests.includes('POST /callback 302'), other.requests.join('\n'))
+  assert.deepEqual(tab.errors, [])
+})
+
+test('express-openid-connect: is told when its refresh token was stolen, and ends its session', async () => {
+  const tab = await browser.page()
+  await tab.goto(`${app.origin}/login`)
+  await tab.until(says(app.origin, 'Hello, alice@demo.test'))
+  const stolen = await tab.evaluate(`fetch('/refresh-token').then((answer) => answer.text())`)
+  const refresh = async (token) => {
+    const form = { grant_type: 'refresh_token', refresh_token: token, client_id: 'express', client_secret: secret('express') }
+    const answer = await fetch(`${provider.issuer}/token`, { method: 'POST', body: new URLSearchParams(form) })
+    return answer.json()
+  }
+  const told = app.next('POST /backchannel-logout')
+  const { refresh_token: second } = await refresh(stolen)
+  await refresh(second)
+  assert.equal((await refresh(stolen)).error, 'invalid_grant')
+  assert.equal(await told, 204)
+  await tab.goto(`${app.origin}/`)
+  await tab.until(says(app.origin, 'Nobody is signed in'))
   assert.deepEqual(tab.errors, [])
 })

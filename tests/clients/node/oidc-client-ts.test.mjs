@@ -8,25 +8,33 @@ import { serve, start } from './stage.mjs'
 
 const library = readFileSync(new URL('node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js', import.meta.url))
 
-let application, provider, browser
+/** The application on a site of its own, and as a neighbour of the provider: another port of its host. */
+let application, neighbour
+let provider, browser
 
 before(async () => {
-  application = await serve('spa.test', (request, response) => {
-    const { pathname } = new URL(request.url, 'https://spa.test')
-    const script = pathname === '/oidc-client-ts.js'
+  const answer = (request, response) => {
+    const script = request.url === '/oidc-client-ts.js'
     response.writeHead(200, { 'content-type': script ? 'text/javascript' : 'text/html; charset=utf-8' })
-    response.end(script ? library : page())
-  })
-  const at = (path) => `"${application.origin}${path}"`
+    response.end(script ? library : page(`https://${request.headers.host}`))
+  }
+  application = await serve('spa.test', answer)
+  neighbour = await serve('localhost', answer)
+  const at = (...paths) => [application, neighbour].flatMap(({ origin }) => paths.map((path) => `"${origin}${path}"`)).join(', ')
   const client = (id, more) => `
 [[client]]
 id = "${id}"
 name = "Single-page application"
 public = true
-redirect_uris = [${at('/callback')}, ${at('/silent')}]
+redirect_uris = [${at('/callback', '/silent')}]
 post_logout_redirect_uris = [${at('/')}]
 ${more}`
-  provider = await start('[dpop]\nnonce = "required"\n' + client('spa', '') + client('spa-frame', 'grant_types = ["authorization_code"]'))
+  provider = await start(
+    '[dpop]\nnonce = "required"\n' +
+      client('spa', '') +
+      client('spa-frame', 'grant_types = ["authorization_code"]') +
+      client('spa-session', 'grant_types = ["authorization_code"]\nlogin = "session"'),
+  )
   browser = await launch()
 })
 
@@ -34,17 +42,19 @@ after(async () => {
   await browser?.stop()
   await provider?.stop()
   application?.stop()
+  neighbour?.stop()
 })
 
 /** The application: which client it is, is in the session storage, for the page is loaded again at each redirect. */
-function page() {
+function page(origin) {
   const settings = {
     authority: provider.issuer,
-    redirect_uri: `${application.origin}/callback`,
-    silent_redirect_uri: `${application.origin}/silent`,
-    post_logout_redirect_uri: `${application.origin}/`,
+    redirect_uri: `${origin}/callback`,
+    silent_redirect_uri: `${origin}/silent`,
+    post_logout_redirect_uri: `${origin}/`,
     scope: 'openid profile email',
     loadUserInfo: true,
+    filterProtocolClaims: false,
     automaticSilentRenew: false,
     silentRequestTimeoutInSeconds: 20,
   }
@@ -55,18 +65,21 @@ function page() {
     const show = (user) => ({ ...user, expires_in: user.expires_in })
     if (location.pathname === '/silent') manager.signinSilentCallback()
     if (location.pathname === '/callback') {
-      manager.signinRedirectCallback().then((user) => (window.user = show(user)), (error) => (window.failed = String(error)))
+      manager.signinRedirectCallback().then((user) => (window.user = show(user)), (error) => {
+        window.failed = String(error)
+        window.error = error.error
+      })
     }
   </script>`
 }
 
 /** A page of the application as some client, before it is signed in. */
-async function open(more) {
+async function open(more, { origin } = application) {
   const tab = await browser.page()
-  await tab.goto(`${application.origin}/`)
-  await tab.until(`window.manager !== undefined || typeof manager !== 'undefined'`)
+  await tab.goto(`${origin}/`)
+  await tab.until(`typeof manager !== 'undefined'`)
   await tab.evaluate(`sessionStorage.setItem('more', ${JSON.stringify(JSON.stringify(more))})`)
-  await tab.goto(`${application.origin}/`)
+  await tab.goto(`${origin}/`)
   await tab.until(`typeof manager !== 'undefined' && manager.settings.client_id === '${more.client_id}'`)
   return tab
 }
@@ -155,4 +168,56 @@ test('oidc-client-ts: errors reach the application, too', async () => {
   assert.match(await tab.evaluate('window.failed'), /ErrorResponse/)
   // The browser itself notes the status, and nothing about CORS.
   assert.ok(tab.errors.every((error) => /status of 40[01]/.test(error)), tab.errors.join('\n'))
+})
+
+test('oidc-client-ts: prompt=login asks the person, who goes on or cancels', async () => {
+  const tab = await open({ client_id: 'spa' })
+  const before = await signIn(tab)
+  await tab.evaluate(`void manager.signinRedirect({ prompt: 'login' })`)
+  await tab.until(`document.querySelector('#continue') !== null`)
+  await tab.photograph('continue')
+  await tab.click('#continue')
+  await tab.until('window.user !== undefined || window.failed !== undefined')
+  const user = await tab.evaluate('window.user')
+  assert.equal(user.profile.sub, before.profile.sub)
+  assert.ok(user.profile.auth_time >= before.profile.auth_time, `${user.profile.auth_time}`)
+  assert.notEqual(user.profile.acr, before.profile.acr)
+
+  await tab.evaluate(`void manager.signinRedirect({ prompt: 'login' })`)
+  await tab.click('#cancel')
+  await tab.until('window.failed !== undefined')
+  assert.equal(await tab.evaluate('window.error'), 'access_denied')
+  assert.deepEqual(tab.errors, [])
+})
+
+test('oidc-client-ts: a session renews silently in a frame of the same site, and is no session in a frame of another', async () => {
+  const near = await open({ client_id: 'spa-session' }, neighbour)
+  const user = await signIn(near)
+  const renewed = await near.evaluate('manager.signinSilent().then(show)')
+  assert.notEqual(renewed.access_token, user.access_token)
+  assert.ok(user.profile.auth_time && user.profile.sid)
+  assert.equal(renewed.profile.auth_time, user.profile.auth_time)
+  assert.equal(renewed.profile.sid, user.profile.sid)
+  assert.deepEqual(near.errors, [])
+
+  const stranger = await open({ client_id: 'spa-session' })
+  await signIn(stranger)
+  assert.equal(await stranger.evaluate('manager.signinSilent().then(() => "renewed", (error) => error.error)'), 'login_required')
+  assert.deepEqual(stranger.errors, [])
+})
+
+test('oidc-client-ts: nobody is signed in by a frame that could ask them', async () => {
+  const tab = await open({ client_id: 'spa' })
+  const url = await tab.evaluate('manager._client.createSigninRequest({ redirect_uri: manager.settings.silent_redirect_uri }).then(({ url }) => url)')
+  for (const [prompt, reached] of [['', false], ['&prompt=none', true]]) {
+    const asked = tab.requests.length
+    await tab.evaluate(`new Promise((loaded) => {
+      const frame = document.createElement('iframe')
+      frame.onload = loaded
+      frame.src = ${JSON.stringify(url + prompt)}
+      document.body.append(frame)
+    }).then(() => undefined)`)
+    const went = tab.requests.slice(asked).some((request) => request.url.startsWith(`${application.origin}/silent?`))
+    assert.equal(went, reached, prompt)
+  }
 })
