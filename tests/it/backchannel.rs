@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 /// A client that is told at `/logout` of the host.
-fn told(host: &Host, id: &str, more: &str) -> String {
+pub(crate) fn told(host: &Host, id: &str, more: &str) -> String {
     let url = host.url(&format!("/{id}/logout"));
     let digest = {
         use sha2::{Digest as _, Sha256};
@@ -42,7 +42,7 @@ fn end_by_replay(app: &App, who: &crate::support::Who) -> String {
 }
 
 /// The logout token in a request to the host.
-fn token(request: &str) -> String {
+pub(crate) fn token(request: &str) -> String {
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("content-type: application/x-www-form-urlencoded"), "{head}");
     let fields: Vec<_> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
@@ -52,7 +52,7 @@ fn token(request: &str) -> String {
 }
 
 /// Verifies a logout token with the published keys, as the client does (Back-Channel Logout §2.6).
-fn verified(daemon: &Daemon, token: &str, algorithm: VerifyAlgorithm) -> Value {
+pub(crate) fn verified(daemon: &Daemon, token: &str, algorithm: VerifyAlgorithm) -> Value {
     let published = daemon.send(&ALICE, Request::get("/.well-known/jwks.json")).text();
     let keys = PublicKeys::parse(&published).unwrap();
     let jws = Jws::parse(token).unwrap();
@@ -283,4 +283,21 @@ fn a_person_who_is_no_longer_admitted_is_told_of() {
     let requests = host.requests(1);
     assert_eq!(jwt(&token(&requests[0])).1["sub"], "userid:1002");
     assert_eq!(requests.len(), 1);
+}
+
+/// The client itself gives a token up: it is told all the same, and once.
+#[test]
+fn a_grant_that_is_revoked_by_its_client_is_told_of() {
+    let host = Host::start();
+    host.answer("/rp/logout", 200, "text/plain", "");
+    let daemon = start(&host, &[told(&host, "rp", "")]);
+    let app = app(&daemon, "rp");
+    let tokens = app.login(&ALICE, &[]);
+    let refresh_token = tokens.member("refresh_token");
+    let request = Request::post("/revoke", &[("token", &refresh_token)]).basic("rp", SECRET);
+    for _ in 0..2 {
+        assert_eq!(daemon.send(&ALICE, request.clone()).status, 200);
+    }
+    assert_eq!(jwt(&token(&host.requests(1)[0])).1["sub"], "userid:1001");
+    assert_eq!(host.requests(1).len(), 1);
 }

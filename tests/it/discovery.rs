@@ -28,6 +28,7 @@ fn both_documents_say_the_same() {
       "token_endpoint": "https://idp.tail.test/token",
       "pushed_authorization_request_endpoint": "https://idp.tail.test/par",
       "userinfo_endpoint": "https://idp.tail.test/userinfo",
+      "end_session_endpoint": "https://idp.tail.test/logout",
       "device_authorization_endpoint": "https://idp.tail.test/device_authorization",
       "jwks_uri": "https://idp.tail.test/.well-known/jwks.json",
       "scopes_supported": [
@@ -133,6 +134,8 @@ fn both_documents_say_the_same() {
         "urn:tsidecar:acr:confirmed"
       ],
       "authorization_response_iss_parameter_supported": true,
+      "backchannel_logout_supported": true,
+      "backchannel_logout_session_supported": true,
       "claims_parameter_supported": true,
       "request_parameter_supported": true,
       "request_object_signing_alg_values_supported": [

@@ -26,6 +26,7 @@ mod keys;
 mod killed;
 mod limits;
 mod log_leak;
+mod logout;
 mod oidf;
 mod outbound;
 mod par;

@@ -33,6 +33,15 @@
 //! double click or a reload after *Continue* therefore gives another code to the same client instead of an error page; whoever
 //! could send the token a second time could as well send the request itself. Nothing is stored for it.
 //!
+//! # A logout ends refresh tokens of its session, but for `offline_access`
+//! OpenID Connect Back-Channel Logout §2.7. What other browsers, devices and people have stays: an old ID token ends nobody's
+//! session, and only a hint of this very session ends it unasked. Without a hint nobody is sent anywhere afterwards, not even to a
+//! registered address: whoever wrote the link is not known.
+//!
+//! # A device that is gone ends grants after half a minute
+//! Each grant dies at its next use at once. Telling applications waits until the device is still gone, or the person still not
+//! admitted, thirty seconds later with a tailscaled that was ready all the while: a restart must not log a tailnet out.
+//!
 //! # A client's registered scope is no ceiling, an unknown scope no error
 //! MCP clients register few scopes and ask for more, and ordinary clients ask for scopes that only other providers know.
 //! What we do not grant is dropped, and the answer says what was granted (RFC 6749 §3.3).

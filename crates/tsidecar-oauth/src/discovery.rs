@@ -28,6 +28,8 @@ pub const DEVICE: &str = "/device";
 pub const INTROSPECT: &str = "/introspect";
 /// Path of the revocation endpoint.
 pub const REVOKE: &str = "/revoke";
+/// Path of the end of a session (RP-Initiated Logout §2.1).
+pub const LOGOUT: &str = "/logout";
 /// Path of the JWK set.
 pub const JWKS: &str = "/.well-known/jwks.json";
 /// Path of OpenID Connect's metadata.
@@ -43,6 +45,7 @@ pub struct ProviderMetadata<'a> {
     token_endpoint: String,
     pushed_authorization_request_endpoint: String,
     userinfo_endpoint: String,
+    end_session_endpoint: String,
     device_authorization_endpoint: String,
     jwks_uri: String,
     scopes_supported: [&'static str; SCOPES.len()],
@@ -65,6 +68,8 @@ pub struct ProviderMetadata<'a> {
     claims_supported: [&'static str; CLAIMS.len()],
     acr_values_supported: [&'static str; Acr::ALL.len()],
     authorization_response_iss_parameter_supported: bool,
+    backchannel_logout_supported: bool,
+    backchannel_logout_session_supported: bool,
     claims_parameter_supported: bool,
     request_parameter_supported: bool,
     request_object_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
@@ -82,6 +87,7 @@ impl<'a> ProviderMetadata<'a> {
             token_endpoint: issuer.endpoint(TOKEN),
             pushed_authorization_request_endpoint: issuer.endpoint(PAR),
             userinfo_endpoint: issuer.endpoint(USERINFO),
+            end_session_endpoint: issuer.endpoint(LOGOUT),
             device_authorization_endpoint: issuer.endpoint(DEVICE_AUTHORIZATION),
             jwks_uri: issuer.endpoint(JWKS),
             scopes_supported: SCOPES,
@@ -104,6 +110,8 @@ impl<'a> ProviderMetadata<'a> {
             claims_supported: CLAIMS,
             acr_values_supported: Acr::ALL.map(Acr::as_str),
             authorization_response_iss_parameter_supported: true,
+            backchannel_logout_supported: true,
+            backchannel_logout_session_supported: true,
             claims_parameter_supported: true,
             request_parameter_supported: true,
             request_object_signing_alg_values_supported: VerifyAlgorithm::NAMES,
@@ -146,6 +154,7 @@ mod tests {
                 "token_endpoint": "https://idp.tail.test/token",
                 "pushed_authorization_request_endpoint": "https://idp.tail.test/par",
                 "userinfo_endpoint": "https://idp.tail.test/userinfo",
+                "end_session_endpoint": "https://idp.tail.test/logout",
                 "device_authorization_endpoint": "https://idp.tail.test/device_authorization",
                 "jwks_uri": "https://idp.tail.test/.well-known/jwks.json",
                 "scopes_supported": ["openid", "profile", "email", "groups"],
@@ -170,6 +179,8 @@ mod tests {
                     "preferred_username", "picture", "email", "email_verified", "groups"],
                 "acr_values_supported": ["urn:tsidecar:acr:ambient", "urn:tsidecar:acr:confirmed"],
                 "authorization_response_iss_parameter_supported": true,
+                "backchannel_logout_supported": true,
+                "backchannel_logout_session_supported": true,
                 "claims_parameter_supported": true,
                 "request_parameter_supported": true,
                 "request_object_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],

@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`] |
 //! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`], [`session`], [`hint`] |
-//! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`issued`], [`introspect`], [`revoke`], [`discovery`] |
+//! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`issued`], [`introspect`], [`revoke`], [`logout`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
 //! Why things are as they are stands in [`decisions`].
@@ -43,6 +43,7 @@ pub mod introspect;
 pub mod issued;
 pub mod jose;
 pub mod key;
+pub mod logout;
 pub mod mark;
 pub mod par;
 pub mod params;

@@ -21,6 +21,7 @@ use crate::fresh::{FreshNonce, FreshSecret};
 use crate::grant::Generation;
 use crate::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
 use crate::key::KeyState;
+use crate::logout::LogoutForm;
 use crate::pkce::CodeChallenge;
 use crate::requested::RequestedClaims;
 use crate::scope::Scope;
@@ -56,6 +57,7 @@ enum Purpose {
     Access,
     Refresh,
     Device,
+    Logout,
     ProofNonce,
     Session,
     Form,
@@ -68,6 +70,7 @@ impl Purpose {
             Self::Access => "access",
             Self::Refresh => "refresh",
             Self::Device => "device form",
+            Self::Logout => "logout form",
             Self::ProofNonce => "proof nonce",
             Self::Session => "session",
             Self::Form => "form",
@@ -263,6 +266,7 @@ pub struct SealingKey {
     code: Subkey,
     access: Subkey,
     device: Subkey,
+    logout: Subkey,
     session: Subkey,
     form: Subkey,
     refresh: Hmac<Sha256>,
@@ -307,6 +311,7 @@ impl SealingKey {
             code: cipher(Purpose::Code, epoch),
             access: cipher(Purpose::Access, CodeEpoch(0)),
             device: cipher(Purpose::Device, CodeEpoch(0)),
+            logout: cipher(Purpose::Logout, CodeEpoch(0)),
             session: cipher(Purpose::Session, CodeEpoch(0)),
             form: cipher(Purpose::Form, CodeEpoch(0)),
             refresh: hash(Purpose::Refresh),
@@ -325,6 +330,7 @@ impl SealingKey {
             Purpose::Code => Ok(&self.code),
             Purpose::Access => Ok(&self.access),
             Purpose::Device => Ok(&self.device),
+            Purpose::Logout => Ok(&self.logout),
             Purpose::Session => Ok(&self.session),
             Purpose::Form => Ok(&self.form),
             Purpose::Refresh | Purpose::ProofNonce => Err(SealError::Form),
@@ -462,6 +468,22 @@ impl SealingKeys {
     /// [`SealError`] when it is no form of ours.
     pub fn open_answer(&self, text: &str) -> Result<AnswerForm, SealError> {
         self.open(Purpose::Device, text)
+    }
+
+    /// Seals the form by which a person signs out.
+    ///
+    /// # Errors
+    /// [`SealError`] when the facts are too long.
+    pub fn seal_logout(&self, form: &LogoutForm, nonce: FreshNonce) -> Result<TokenText, SealError> {
+        self.seal(Purpose::Logout, form, nonce, "").map(TokenText::new)
+    }
+
+    /// Opens such a form. Whether it has expired, and whose it is, is for the caller to judge ([`LogoutForm::check`]).
+    ///
+    /// # Errors
+    /// [`SealError`] when it is no form of ours.
+    pub fn open_logout(&self, text: &str) -> Result<LogoutForm, SealError> {
+        self.open(Purpose::Logout, text)
     }
 
     /// Writes a refresh token, `tsrt_…`: derived, so the same generation gives the same token again.

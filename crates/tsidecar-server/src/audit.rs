@@ -19,7 +19,7 @@ use tsidecar_oauth::seal::SealedCode;
 use tsidecar_oauth::token::TokenError;
 use tsidecar_oauth::userinfo::BearerError;
 
-pub use self::logout::{Told, grant_withdrawn, logout_not_queued, logout_told};
+pub use self::logout::{Told, grant_withdrawn, logged_out, logout_not_queued, logout_refused, logout_told};
 use crate::identity::RefusedNode;
 use crate::peer::Caller;
 

@@ -34,6 +34,7 @@ enum Route {
     Device,
     Introspect,
     Revoke,
+    Logout,
 }
 
 impl Route {
@@ -47,6 +48,7 @@ impl Route {
             discovery::TOKEN => Some(Self::Token),
             discovery::PAR => Some(Self::Par),
             discovery::USERINFO => Some(Self::UserInfo),
+            discovery::LOGOUT => Some(Self::Logout),
             discovery::DEVICE_AUTHORIZATION => Some(Self::DeviceAuthorization),
             discovery::DEVICE => Some(Self::Device),
             discovery::INTROSPECT => Some(Self::Introspect),
@@ -59,7 +61,7 @@ impl Route {
     const fn methods(self) -> &'static str {
         match self {
             Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => "GET, HEAD, OPTIONS",
-            Self::Authorize | Self::Device => "GET, POST",
+            Self::Authorize | Self::Device | Self::Logout => "GET, POST",
             Self::Answer | Self::DeviceAuthorization => "POST",
             Self::Token | Self::Par | Self::Introspect | Self::Revoke => "POST, OPTIONS",
             Self::UserInfo => "GET, POST, OPTIONS",
@@ -68,7 +70,7 @@ impl Route {
 
     /// Pages are for people and never open to scripts of other origins; everything else is a machine endpoint.
     const fn is_page(self) -> bool {
-        matches!(self, Self::Authorize | Self::Answer | Self::Device)
+        matches!(self, Self::Authorize | Self::Answer | Self::Device | Self::Logout)
     }
 
     /// Endpoints that scripts of other origins may use (design section 14). What a device begins, no web page does.
@@ -95,7 +97,8 @@ impl Route {
             | Self::Introspect
             | Self::Revoke
             | Self::DeviceAuthorization
-            | Self::Device => {
+            | Self::Device
+            | Self::Logout => {
                 return None;
             }
         };
@@ -156,6 +159,7 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
         Route::Device => endpoint::device::handle(app, &snapshot, &caller, request).await,
         Route::Introspect => endpoint::introspect::handle(app, &snapshot, &caller, request).await,
         Route::Revoke => endpoint::revoke::handle(app, &snapshot, &caller, request).await,
+        Route::Logout => endpoint::logout::handle(app, &snapshot, &caller, request).await,
         Route::OpenIdConfiguration | Route::AuthorizationServer | Route::Jwks => error::not_found(),
     }
 }

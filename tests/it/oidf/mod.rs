@@ -81,7 +81,9 @@ macro_rules! basic {
     };
 }
 
+mod backchannel;
 mod basic;
 mod config;
 mod fapi2;
 mod form_post;
+mod rp_logout;

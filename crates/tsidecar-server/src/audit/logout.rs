@@ -1,9 +1,49 @@
 //! What is written down of sessions and grants that end, and of who is told.
 
 use tsidecar_oauth::backchannel::Notice;
+use tsidecar_oauth::client::Client;
 use tsidecar_oauth::grant::Grant;
+use tsidecar_oauth::id::SessionId;
+use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::logout::LogoutError;
 
 use super::TARGET;
+use crate::peer::Caller;
+
+/// A person has signed out; `told` clients hear of it, and `revoked` grants have ended.
+pub fn logged_out(
+    caller: &Caller,
+    identity: &Identity,
+    asking: Option<&Client>,
+    session: Option<SessionId>,
+    [told, revoked]: [usize; 2],
+) {
+    tracing::info!(
+        target: TARGET,
+        event = "logged_out",
+        client.id = asking.map(|client| tracing::field::display(client.id())),
+        subject = %identity.subject,
+        device = %identity.device.id,
+        listener = %caller.listener(),
+        session = session.map(tracing::field::display),
+        told,
+        revoked,
+        "a person has signed out"
+    );
+}
+
+/// A request to end a session does not add up.
+pub fn logout_refused(caller: &Caller, identity: &Identity, error: LogoutError) {
+    tracing::info!(
+        target: TARGET,
+        event = "logout_refused",
+        subject = %identity.subject,
+        device = %identity.device.id,
+        peer.addr = %caller.origin(),
+        error.reason = %error,
+        "a request to end a session was refused"
+    );
+}
 
 /// A client will not be told of the end of a session.
 pub fn logout_not_queued(notice: &Notice, reason: &str) {

@@ -6,6 +6,7 @@ pub mod device;
 pub mod device_authorization;
 pub mod health;
 pub mod introspect;
+pub mod logout;
 pub mod par;
 pub mod revoke;
 pub mod token;

@@ -351,7 +351,7 @@ mod tests {
         let store = telling();
         store.redeem(grant(1), at(1_000)).wait().unwrap();
         let tell = vec![Notice::of(&grant(1), Cause::LoggedOut, target())];
-        store.log_out(LogOut { revoke: vec![grant(1).id()], tell }, at(1_001)).wait().unwrap();
+        store.log_out(LogOut { session: None, revoke: vec![grant(1).id()], tell }, at(1_001)).wait().unwrap();
         assert!(store.grant(grant(1).id()).unwrap().unwrap().is_revoked());
         let jobs = store.jobs().unwrap();
         assert_eq!((jobs.len(), jobs[0].notice.cause), (1, Cause::LoggedOut));

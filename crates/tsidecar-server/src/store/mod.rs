@@ -287,6 +287,8 @@ pub struct StoredClient {
 /// What a logout changes.
 #[derive(Clone, Debug, Default)]
 pub struct LogOut {
+    /// The session that ends, and until when it is remembered as ended.
+    pub session: Option<(SessionId, UnixTime)>,
     /// Grants that end with it.
     pub revoke: Vec<GrantId>,
     /// Who is told.

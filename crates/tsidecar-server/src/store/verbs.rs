@@ -136,12 +136,7 @@ impl<E: Engine> Store for E {
     fn end_session(&self, id: SessionId, until: UnixTime, now: UnixTime) -> Pending<bool> {
         self.submit(move |ledger| {
             ledger.saw(now);
-            let known: Option<(UnixTime, ())> = ledger.kept(Table::Sessions, id.as_bytes())?;
-            let is_longer = known.as_ref().is_none_or(|(end, ())| *end < until);
-            if is_longer {
-                ledger.keep(Table::Sessions, id.as_bytes(), until, &())?;
-            }
-            Ok(known.is_none())
+            end_session(ledger, id, until)
         })
     }
 
@@ -170,6 +165,9 @@ impl<E: Engine> Store for E {
             ledger.saw(now);
             for notice in what.tell {
                 ledger.add_job(notice, now)?;
+            }
+            if let Some((id, until)) = what.session {
+                end_session(ledger, id, until)?;
             }
             for id in what.revoke {
                 ledger.settle_telling(id, Telling::Nobody, |stored| settle::revoke(stored, now))?;
@@ -301,6 +299,14 @@ impl<E: Engine> Store for E {
     fn close(&self) {
         Engine::close(self);
     }
+}
+
+fn end_session(ledger: &mut Ledger, id: SessionId, until: UnixTime) -> Result<bool, ChangeError> {
+    let known: Option<(UnixTime, ())> = ledger.kept(Table::Sessions, id.as_bytes())?;
+    if known.as_ref().is_none_or(|(end, ())| *end < until) {
+        ledger.keep(Table::Sessions, id.as_bytes(), until, &())?;
+    }
+    Ok(known.is_none())
 }
 
 fn forget(ledger: &mut Ledger, ids: Vec<GrantId>, now: UnixTime) -> Result<usize, ChangeError> {

@@ -46,6 +46,8 @@ const NOT_IN_QUERY: &[&str] = &[
     "response_mode",
     "registration",
     "id_token_hint",
+    "logout_hint",
+    "post_logout_redirect_uri",
     "login_hint",
     "acr_values",
     "claims",

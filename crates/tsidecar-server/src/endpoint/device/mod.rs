@@ -2,6 +2,8 @@
 
 mod page;
 
+pub(super) use self::page::with_buttons;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -126,7 +126,11 @@ pub(super) fn denied() -> Answer {
 }
 
 fn show(status: StatusCode, rendered: askama::Result<String>) -> Answer {
-    let text = rendered.unwrap_or_else(|_| "This page cannot be shown.".to_owned());
+    with_buttons(status, rendered.unwrap_or_else(|_| "This page cannot be shown.".to_owned()))
+}
+
+/// A page with the style of these ones: its buttons take no pointer for the first second.
+pub(in crate::endpoint) fn with_buttons(status: StatusCode, text: String) -> Answer {
     let mut answer = page::html(status, text);
     // Without a second style the page still reads well, should this ever be no header value.
     if let Ok(policy) = HeaderValue::from_str(&policy()) {

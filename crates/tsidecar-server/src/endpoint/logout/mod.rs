@@ -1,0 +1,213 @@
+//! `/logout` (OpenID Connect RP-Initiated Logout 1.0): ends the browser's session, and tells the applications of it.
+
+mod page;
+
+use std::sync::Arc;
+
+use hyper::header::{HeaderMap, SET_COOKIE};
+use hyper::{Method, Request, StatusCode};
+use tsidecar_oauth::backchannel::{Cause, Notice};
+use tsidecar_oauth::client::Client;
+use tsidecar_oauth::grant::Grant;
+use tsidecar_oauth::id::{GrantId, Subject};
+use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::logout::{Extent, LogoutForm, LogoutRequest, Step, ends_with_session};
+use tsidecar_oauth::params::Params;
+use tsidecar_oauth::session::{Browser, SIGNED_OUT_LIFETIME, SessionCookie};
+use tsidecar_oauth::time::UnixTime;
+
+use self::page::Stay;
+use crate::app::App;
+use crate::failure::Failure;
+use crate::identity::Sighting;
+use crate::peer::{Caller, Origin};
+use crate::snapshot::Snapshot;
+use crate::store::{LogOut, Store, StoreError};
+use crate::web::inbound::Inbound;
+use crate::web::response::{Answer, redirect};
+use crate::web::{body, cookie, form};
+use crate::{audit, entropy};
+
+/// Grants of one person that are read at a time, and at most: the sweep keeps sixteen of each client and device.
+const PAGE: usize = 256;
+const MOST_GRANTS: usize = 4096;
+
+/// A person at the page, and what is known of their browser.
+struct Visit<'a> {
+    app: &'a App,
+    snapshot: &'a Snapshot,
+    caller: &'a Caller,
+    identity: Arc<Identity>,
+    browser: Browser,
+    now: UnixTime,
+}
+
+/// Answers a person.
+pub async fn handle(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Answer {
+    visit(app, snapshot, caller, request).await.unwrap_or_else(Stay::page)
+}
+
+async fn visit(
+    app: &App,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Result<Answer, Stay> {
+    let Origin::Address(_) = caller.origin() else { return Err(Stay::Outside) };
+    if !form::is_window(request.headers()) {
+        return Err(Stay::NotWindow);
+    }
+    let identity = identify(app, snapshot, caller).await?;
+    let (parts, body) = request.into_parts();
+    // After a POST the browser must go on with GET (RFC 9700 §4.12).
+    let (status, params) = if parts.method == Method::GET {
+        let query = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        (StatusCode::FOUND, query.map_err(Failure::from)?)
+    } else {
+        (StatusCode::SEE_OTHER, body::form(&parts.headers, parts.uri.query(), body).await?)
+    };
+    let now = app.clock.now();
+    let browser = browser(app, snapshot, &identity, &parts.headers, now)?;
+    let visit = Visit { app, snapshot, caller, identity, browser, now };
+    if parts.method == Method::POST && params.get("form").is_some() {
+        return visit.confirmed(&parts.headers, &params).await;
+    }
+    visit.requested(&params, status).await
+}
+
+async fn identify(app: &App, snapshot: &Snapshot, caller: &Caller) -> Result<Arc<Identity>, Stay> {
+    match snapshot.recognise(app.tailnet.identify_caller(caller).await?) {
+        Sighting::Person(identity) => Ok(identity),
+        Sighting::Unknown => Err(Stay::Outside),
+        Sighting::Workload(_) => Err(Stay::Refused(crate::identity::RefusedNode::Tagged)),
+        Sighting::Refused(refused) => Err(Stay::Refused(refused)),
+    }
+}
+
+/// Opens the cookie of the browser and compares it with the person.
+fn browser(
+    app: &App,
+    snapshot: &Snapshot,
+    identity: &Identity,
+    headers: &HeaderMap,
+    now: UnixTime,
+) -> Result<Browser, StoreError> {
+    let Some(text) = cookie::session(headers) else { return Ok(Browser::Unknown) };
+    let browser = Browser::of(snapshot.sealing.open_session(text).ok(), identity, now);
+    match browser.session() {
+        Some(session) if app.store.session_ended(session.id)? => Ok(Browser::SignedOut),
+        Some(_) | None => Ok(browser),
+    }
+}
+
+impl Visit<'_> {
+    /// An application sent the person here, or they came by themselves.
+    async fn requested(&self, params: &Params, status: StatusCode) -> Result<Answer, Stay> {
+        let find = |id: &str| self.snapshot.client(id).map(AsRef::as_ref);
+        let request = LogoutRequest::validate(params, find, &self.snapshot.signing, &self.snapshot.issuer);
+        let request = request.map_err(|error| {
+            audit::logout_refused(self.caller, &self.identity, error);
+            Stay::Wrong(error.to_string())
+        })?;
+        if request.step(&self.identity, &self.browser) == Step::Ask {
+            let form = LogoutForm::new(&self.identity, self.now);
+            let form = self.snapshot.sealing.seal_logout(&form, entropy::nonce());
+            let form = form.map_err(|error| Stay::Broken(error.to_string()))?;
+            return Ok(page::question(&self.identity, request.client(), &form));
+        }
+        let sessionless = request.client().filter(|_| request.is_without_session());
+        self.log_out(request.client(), sessionless).await?;
+        match request.location() {
+            Some(location) => {
+                let answer = redirect(status, location);
+                self.signed_out(answer.ok_or_else(|| Stay::Broken("the location is no header".to_owned()))?)
+            }
+            None => self.signed_out(page::done()),
+        }
+    }
+
+    /// The button was pressed.
+    async fn confirmed(&self, headers: &HeaderMap, params: &Params) -> Result<Answer, Stay> {
+        if !form::is_our_own(headers, &self.snapshot.issuer) {
+            audit::form_forged(self.caller, &self.identity);
+            return Err(Stay::Forged);
+        }
+        let opened = self.snapshot.sealing.open_logout(params.get("form").unwrap_or_default());
+        let opened = opened.map_err(tsidecar_oauth::device::FormError::Seal);
+        if let Err(error) = opened.and_then(|form| form.check(&self.identity, self.now)) {
+            audit::form_refused(self.caller, &self.identity, error);
+            return Err(Stay::Stale);
+        }
+        self.log_out(None, None).await?;
+        self.signed_out(page::done())
+    }
+
+    /// Ends the session of the browser, the grants that end with it, and queues what clients are told: one change.
+    async fn log_out(&self, asking: Option<&Client>, sessionless: Option<&Client>) -> Result<(), Stay> {
+        let session = self.browser.session();
+        let extent = Extent {
+            session: session.map(|session| session.id),
+            sessionless: sessionless.map(|client| (client, &self.identity.device.id)),
+        };
+        let intent = self.app.store.intent();
+        let mut change = LogOut {
+            // No sooner than any cookie with it dies.
+            session: session
+                .map(|session| (session.id, session.expires_at.max(self.now.after(SIGNED_OUT_LIFETIME)))),
+            ..LogOut::default()
+        };
+        for grant in grants_of(&*self.app.store, &self.identity.subject)? {
+            if extent.covers(&grant) && !grant.is_revoked() {
+                let client = self.snapshot.clients.get(&grant.facts().client);
+                let target = client.and_then(|client| client.backchannel());
+                change.tell.extend(target.map(|t| Notice::of(&grant, Cause::LoggedOut, t.clone())));
+                change.revoke.extend(ends_with_session(&grant).then(|| grant.id()));
+            }
+        }
+        change.tell.sort_by_key(Notice::key);
+        change.tell.dedup_by_key(|notice| notice.key());
+        let (told, revoked) = (change.tell.len(), change.revoke.len());
+        let pending = self.app.store.log_out(change, self.now);
+        drop(intent);
+        pending.await?;
+        let session = session.map(|session| session.id);
+        audit::logged_out(self.caller, &self.identity, asking, session, [told, revoked]);
+        Ok(())
+    }
+
+    /// Adds the mark by which this browser remembers that somebody signed out.
+    fn signed_out(&self, mut answer: Answer) -> Result<Answer, Stay> {
+        let mark = SessionCookie::SignedOut { at: self.now };
+        let sealed = self.snapshot.sealing.seal_session(&mark, entropy::nonce());
+        let sealed = sealed.map_err(|error| Stay::Broken(error.to_string()))?;
+        let cookie = cookie::set_session(&sealed, SIGNED_OUT_LIFETIME);
+        let cookie = cookie.ok_or_else(|| Stay::Broken("the cookie is no header".to_owned()))?;
+        answer.headers_mut().insert(SET_COOKIE, cookie);
+        Ok(answer)
+    }
+}
+
+/// The grants of a person: one range of keys.
+fn grants_of(store: &dyn Store, subject: &Subject) -> Result<Vec<Grant>, StoreError> {
+    let mut first = [0; 24];
+    first.iter_mut().zip(GrantId::range(subject)).for_each(|(to, from)| *to = from);
+    let (mut grants, mut after) = (Vec::new(), GrantId::from_bytes(first));
+    loop {
+        let page = store.grants_after(Some(after), PAGE)?;
+        let read = page.grants.len();
+        grants.extend(page.grants.into_iter().filter(|grant| grant.facts().subject == *subject));
+        let Some(next) = page.next.filter(|next| next.as_bytes().starts_with(&GrantId::range(subject)))
+        else {
+            return Ok(grants);
+        };
+        if read == 0 || grants.len() >= MOST_GRANTS {
+            return Ok(grants);
+        }
+        after = next;
+    }
+}
