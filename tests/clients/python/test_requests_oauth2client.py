@@ -144,6 +144,17 @@ class Keys(Demonstration):
             with self.assertRaises(InvalidGrant):
                 again()
 
+    def test_introspection_and_revocation(self):
+        client = self.signing()
+        asked = client.authorization_request(scope="openid email")
+        token = client.authorization_code(asked.validate_callback(self.visit(asked)))
+        seen = client.introspect_token(token)
+        self.assertEqual((seen["active"], seen["client_id"], seen["sub"]), (True, "signing", token.id_token.subject))
+        self.assertTrue(client.revoke_refresh_token(token))
+        self.assertEqual(client.introspect_token(token), {"active": False})
+        with self.assertRaises(InvalidGrant):
+            client.refresh_token(token)
+
 
 class Pushed(Demonstration):
     def test_request_that_nobody_else_sees(self):
