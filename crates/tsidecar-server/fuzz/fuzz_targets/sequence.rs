@@ -183,7 +183,7 @@ struct Run {
 fuzz_target!(|steps: Vec<Step>| {
     let world = &*WORLD;
     let app = Arc::new(App {
-            background: Default::default(),
+        background: Default::default(),
         config: Arc::clone(&world.config),
         snapshot: ArcSwap::new(Arc::clone(&world.snapshot)),
         store: Arc::new(MemoryStore::new()),
