@@ -49,6 +49,23 @@ const BASIC: &[&str] = &[
     "ensure-request-with-valid-pkce-succeeds",
 ];
 
+const RP_LOGOUT: &[&str] = &[
+    "rp-initiated-logout-discovery-endpoint-verification",
+    "rp-initiated-logout",
+    "rp-initiated-logout-bad-post-logout-redirect-uri",
+    "rp-initiated-logout-modified-id-token-hint",
+    "rp-initiated-logout-no-id-token-hint",
+    "rp-initiated-logout-no-params",
+    "rp-initiated-logout-no-post-logout-redirect-uri",
+    "rp-initiated-logout-no-state",
+    "rp-initiated-logout-only-state",
+    "rp-initiated-logout-query-added-to-post-logout-redirect-uri",
+    "rp-initiated-logout-bad-id-token-hint",
+];
+
+const BACKCHANNEL: &[&str] =
+    &["backchannel-logout-discovery-endpoint-verification", "backchannel-rp-initiated-logout"];
+
 const FAPI2: &[&str] = &[
     "discovery-end-point-verification",
     "happy-flow",
@@ -108,10 +125,12 @@ const FAPI2: &[&str] = &[
     "refresh-token",
 ];
 
-const PLANS: [Plan; 4] = [
+const PLANS: [Plan; 6] = [
     Plan { module: "config", prefix: "oidcc-", count: 1, names: &["discovery-endpoint-verification"] },
     Plan { module: "basic", prefix: "oidcc-", count: 35, names: BASIC },
     Plan { module: "form_post", prefix: "oidcc-", count: 35, names: BASIC },
+    Plan { module: "rp_logout", prefix: "oidcc-", count: 11, names: RP_LOGOUT },
+    Plan { module: "backchannel", prefix: "oidcc-", count: 2, names: BACKCHANNEL },
     Plan { module: "fapi2", prefix: "fapi2-security-profile-final-", count: 56, names: FAPI2 },
 ];
 
