@@ -140,3 +140,32 @@ test('express-openid-connect: is told when its refresh token was stolen, and end
   await tab.until(says(app.origin, 'Nobody is signed in'))
   assert.deepEqual(tab.errors, [])
 })
+
+test('express-openid-connect: its logout ends the session here, too', async () => {
+  const tab = await browser.page()
+  await tab.goto(`${app.origin}/login`)
+  await tab.until(says(app.origin, 'Hello, alice@demo.test'))
+  await tab.goto(`${app.origin}/logout`)
+  await tab.until(says(app.origin, 'Nobody is signed in'))
+  assert.ok(tab.requests.some(({ url }) => url.startsWith(`${provider.issuer}/logout?`)))
+
+  await tab.goto(`${app.origin}/login`)
+  await tab.click('#continue')
+  await tab.until(says(app.origin, 'Hello, alice@demo.test'))
+  assert.deepEqual(tab.errors, [])
+})
+
+test('express-openid-connect: is told of the logout that another application began', async () => {
+  const tab = await browser.page()
+  for (const { origin } of [app, other]) {
+    await tab.goto(`${origin}/login`)
+    await tab.until(says(origin, 'Hello, alice@demo.test'))
+  }
+  const told = app.next('POST /backchannel-logout')
+  await tab.goto(`${other.origin}/logout`)
+  await tab.until(says(other.origin, 'Nobody is signed in'))
+  assert.equal(await told, 204)
+  await tab.goto(`${app.origin}/`)
+  await tab.until(says(app.origin, 'Nobody is signed in'))
+  assert.deepEqual(tab.errors, [])
+})

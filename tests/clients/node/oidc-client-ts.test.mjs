@@ -221,3 +221,30 @@ test('oidc-client-ts: nobody is signed in by a frame that could ask them', async
     assert.equal(went, reached, prompt)
   }
 })
+
+test('oidc-client-ts: logout, after which the next login takes one click', async () => {
+  const tab = await open({ client_id: 'spa' })
+  await signIn(tab)
+  await tab.evaluate('void manager.signoutRedirect()')
+  await tab.until(`location.href.startsWith('${application.origin}/') && location.pathname === '/' && typeof manager !== 'undefined'`)
+  assert.equal(await tab.evaluate('manager.getUser()'), null)
+
+  await tab.evaluate('void manager.signinRedirect()')
+  await tab.click('#continue')
+  await tab.until('window.user !== undefined')
+  // From then on none.
+  await signIn(tab)
+  assert.deepEqual(tab.errors, [])
+})
+
+test('oidc-client-ts: a logout that names no place ends on a page of ours', async () => {
+  const tab = await open({ client_id: 'spa' })
+  await signIn(tab)
+  await tab.goto(`${provider.issuer}/logout`)
+  await tab.until(`document.querySelector('#logout') !== null`)
+  await tab.photograph('logout')
+  await tab.click('#logout')
+  await tab.until(`document.querySelector('#logout') === null && document.readyState === 'complete'`)
+  await tab.photograph('logged-out')
+  assert.deepEqual(tab.errors, [])
+})
