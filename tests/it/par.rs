@@ -482,3 +482,29 @@ fn a_frame_sees_no_more_than_before() {
     assert!(app.visit(&uri, &[]).redirect("code").is_some());
     assert!(framed(&app.push(&[("prompt", "none")])).redirect("code").is_some());
 }
+
+/// `par-ensure-reused-request-uri-prior-to-auth-completion-succeeds`: the answer uses a request up, not the page; and the page may
+/// be read for longer than the request waits, but not for ever.
+#[test]
+fn the_answer_uses_a_request_up_not_the_page() {
+    let entry = "[[client]]\nid = \"confirms\"\npublic = true\nlogin = \"confirm\"\nredirect_uris = [\"http://127.0.0.1/callback\"]\n";
+    let daemon = Setup::default().tables(entry).start();
+    let app = App { id: "confirms", ..App::public(&daemon) };
+    let page = |uri: &str| {
+        let page = app.visit(uri, &[]).text();
+        let rest = page.split_once("name=\"form\" value=\"").expect("the page").1;
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let press = |form: &str| {
+        let request = Request::post("/authorize/continue", &[("form", form), ("decision", "continue")]);
+        daemon.send(&ALICE, request.header("Origin", "https://idp.tail.test"))
+    };
+    let (uri, old) = (app.push(&[]), app.push(&[]));
+    let (one, two, stale) = (page(&uri), page(&uri), page(&old));
+    daemon.at(61);
+    gone(&app.visit(&uri, &[]));
+    assert!(press(&one).redirect("code").is_some());
+    assert_eq!(press(&two).redirected("error"), "invalid_request_uri");
+    daemon.at(601);
+    assert_eq!(press(&stale).redirected("error"), "invalid_request_uri");
+}

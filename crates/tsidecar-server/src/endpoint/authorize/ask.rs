@@ -80,6 +80,10 @@ pub(super) async fn answered(
     let visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
     let is_theirs = visit.identity().subject == subject && visit.identity().device.id == device;
     if !is_theirs || expires_at.is_past(visit.now) {
+        // A page that is renewed could outlive what is remembered of a used request (RFC 9126 §7.3).
+        if visit.asked.pushed.is_some() {
+            return Err(visit.back(RedirectReason::Pushed));
+        }
         return show(snapshot, &visit, Why::Stale);
     }
     let client = visit.asked.client;
