@@ -148,6 +148,25 @@ fn a_post_from_another_site_is_sent_on_with_its_cookie() {
     assert!(alice.send(post("same-origin")).redirect("code").is_some());
 }
 
+/// Nor does a frame of another site bring it: whoever signed out would be signed in again there, in a session that nobody can end.
+#[test]
+fn a_frame_that_hides_the_cookie_signs_nobody_in_who_has_sessions() {
+    let daemon = daemon();
+    let framed = |id: &'static str, site: &str| {
+        let query = App { daemon: &daemon, ..client(&daemon, id) }.query(&[("prompt", "none")]);
+        let request = Request::get(&format!("/authorize?{query}")).header("Sec-Fetch-Site", site);
+        daemon.send(&ALICE, request.header("Sec-Fetch-Mode", "navigate").header("Sec-Fetch-Dest", "iframe"))
+    };
+    for id in ["leaving", "cookie"] {
+        let reply = framed(id, "cross-site");
+        assert_eq!(
+            (reply.redirected("error").as_str(), reply.header("set-cookie")),
+            ("login_required", None)
+        );
+    }
+    assert!(framed("leaving", "same-site").redirect("code").is_some());
+}
+
 /// An ambient client that wants to know when sessions end has one; the network stays the authentication.
 #[test]
 fn an_ambient_client_with_logout_shares_the_session_of_the_browser() {

@@ -14,6 +14,7 @@ use crate::id::KeyId;
 use crate::jose::Algorithm;
 use crate::key::KeyState;
 use crate::resource::Resource;
+use crate::session::SIGNED_OUT_LIFETIME;
 use crate::time::{Lifetime, UnixTime};
 
 /// How much longer a retired sealing key stays than what it made can live: room for clocks, as for tombstones.
@@ -179,7 +180,8 @@ impl Default for Demand {
         Self {
             algorithms: [Algorithm::Rs256, Algorithm::Es256].into(),
             signed: lives.id_token.max(lives.access_token),
-            sealed: lives.refresh_absolute.max(lives.access_token),
+            // What says that somebody signed out must open for as long as a browser keeps it, and no session lives longer.
+            sealed: lives.refresh_absolute.max(lives.access_token).max(SIGNED_OUT_LIFETIME),
         }
     }
 }

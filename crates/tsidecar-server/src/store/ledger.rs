@@ -323,18 +323,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// Marks what is shown once only; when one of the marks is there already, none is made.
+    /// Marks what is shown once only. When one of the marks is there already the others are made all the same: what was shown
+    /// beside it is used up with it.
     ///
     /// # Errors
     /// [`StoreError::Seen`] as a refusal, otherwise [`ChangeError`].
     pub(super) fn mark(&mut self, marks: &[Mark], now: UnixTime) -> Result<(), ChangeError> {
+        let mut seen = None;
         for mark in marks {
             let known: Option<(UnixTime, ())> = self.kept(Table::Marks, mark.digest())?;
             if known.is_some_and(|(until, ())| !until.is_past(now)) {
-                return Err(StoreError::Seen(mark.kind()).into());
+                seen = seen.or(Some(mark.kind()));
+            } else {
+                self.keep(Table::Marks, mark.digest(), mark.until(), &())?;
             }
         }
-        marks.iter().try_for_each(|mark| self.keep(Table::Marks, mark.digest(), mark.until(), &()))
+        seen.map_or(Ok(()), |kind| Err(StoreError::Seen(kind).into()))
     }
 
     /// Settles a change of one device authorization on its current record and writes what that wants written.

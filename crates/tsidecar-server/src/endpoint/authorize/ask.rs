@@ -118,6 +118,9 @@ impl Decision {
 fn restore(snapshot: &Snapshot, form: SealedForm) -> Result<Asked<'_>, Refused> {
     let client = snapshot.client(form.client.as_str()).filter(|client| !client.is_disabled());
     let client = client.ok_or(DirectError::UnknownClient)?;
+    if client.requires_push() && form.pushed.is_none() {
+        return Err(DirectError::NoTarget(RedirectReason::PushRequired).into());
+    }
     let params = Params::from_pairs(form.request).map_err(DirectError::from)?;
     let target = RedirectTarget::prove(&params, Some(client), &snapshot.issuer)?;
     Ok(Asked { client, params, target, pushed: form.pushed.map(PushedId::from_bytes), key: form.key })

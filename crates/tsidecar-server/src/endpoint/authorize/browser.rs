@@ -66,6 +66,12 @@ impl Navigation {
         if self.names_site && !self.navigates { Err(Stay::NotNavigation) } else { Ok(()) }
     }
 
+    /// Browsers withhold our cookie in a frame of another site: whether somebody signed out cannot be seen there, and a session
+    /// that is begun there is one that the browser never shows again.
+    pub(super) fn hides_cookies(&self) -> bool {
+        self.names_site && self.framed && self.crosses
+    }
+
     /// Inside a frame only `prompt=none` goes on, since nothing is shown then; by the parameters that count.
     pub(super) fn check_frame(&self, params: &Params) -> Result<(), Stay> {
         let silent = params.get("prompt") == Some("none");

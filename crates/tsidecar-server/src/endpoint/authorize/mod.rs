@@ -119,6 +119,11 @@ async fn authorize(
     }
     let asked = resolve(app, snapshot, caller, params).await?;
     navigation.check_frame(&asked.params)?;
+    if navigation.hides_cookies() && cookie.is_none() && asked.client.keeps_sessions() {
+        let reason = RedirectReason::SignInNeeded;
+        audit::authorization_refused(caller, asked.client, reason);
+        return Err(Refused::Back(Box::new(asked.target), reason, None));
+    }
     let visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
     match visit.demand() {
         Demand::Go(sign_in) => visit.sign_in(app, sign_in).await.map(Outcome::Granted),
