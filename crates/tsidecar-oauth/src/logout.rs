@@ -1,8 +1,8 @@
 //! `/logout`: what a request to end a session comes to (OpenID Connect RP-Initiated Logout 1.0).
 //!
 //! Layer 2. Somebody is redirected only to a registered URI of the client to which a valid hint was issued, and nobody is signed
-//! out unasked but by a hint of their own session in this very browser. Everything else is a question on a page of ours, and a
-//! page afterwards.
+//! out unasked but by a hint of their own session in this very browser, or, in a browser without session, by a hint of a sign-in
+//! that belonged to none. Everything else is a question on a page of ours.
 
 use serde::{Deserialize, Serialize};
 
@@ -90,13 +90,13 @@ impl<'a> LogoutRequest<'a> {
 
     /// What has to happen, for the person whom whois names and what is known of the browser.
     ///
-    /// A hint of another person, or of a session that is not this browser's, says nothing about this browser: an old ID token
-    /// ends nobody's session (attack A25).
+    /// A hint of another person, of a session that is not this browser's, or of none while the browser has one, says nothing
+    /// about this browser: an old ID token ends nobody's session (attack A25).
     pub fn step(&self, identity: &Identity, browser: &Browser) -> Step {
         let Some(hint) = &self.hint else { return Step::Ask };
         let session = browser.session().map(|session| session.id.to_string());
         let is_theirs = hint.subject == identity.subject.as_str();
-        if is_theirs && (hint.session.is_none() || hint.session == session) { Step::End } else { Step::Ask }
+        if is_theirs && hint.session == session { Step::End } else { Step::Ask }
     }
 
     /// The client that asks, if it says so.
@@ -229,12 +229,14 @@ mod tests {
         let signed_in = Browser::SignedIn(ours);
         let subject = alice.subject.as_str();
         assert_eq!(step(subject, sid.clone(), &signed_in), Step::End);
-        assert_eq!(step(subject, None, &signed_in), Step::End);
         assert_eq!(step(subject, None, &Browser::Unknown), Step::End);
+        assert_eq!(step(subject, None, &Browser::SignedOut), Step::End);
         let other = Some(SessionId::from_bytes([9; 16]).to_string());
         for (subject, sid, browser) in [
             ("userid:7", sid.clone(), &signed_in),
             ("userid:7", None, &signed_in),
+            ("userid:7", None, &Browser::Unknown),
+            (subject, None, &signed_in),
             (subject, other, &signed_in),
             (subject, sid.clone(), &Browser::Unknown),
             (subject, sid, &Browser::SignedOut),

@@ -37,7 +37,7 @@ pub(super) fn question(identity: &Identity, client: Option<&Client>, form: &Toke
 pub(super) fn done() -> Answer {
     let notice = Notice {
         title: "You are signed out",
-        what: "The applications that you signed in to with this browser were told.",
+        what: "Applications that can be told are being told; others may keep you signed in.",
         cure: "You can close this page. The next sign-in with this browser asks you first.",
         detail: "",
     };
