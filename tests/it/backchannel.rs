@@ -241,6 +241,24 @@ fn a_device_that_leaves_the_tailnet_is_told_of() {
     assert_eq!(requests.len(), 1);
 }
 
+/// The same an hour later, to a client without refresh tokens, whose access token has expired.
+#[test]
+fn a_device_that_leaves_later_is_told_of_to_a_client_without_refresh_tokens() {
+    let host = Host::start();
+    host.answer("/rp/logout", 200, "text/plain", "");
+    let daemon = start(&host, &[told(&host, "rp", "grant_types = [\"authorization_code\"]")]);
+    let phone = jwt(&app(&daemon, "rp").login(&PHONE, &[]).member("id_token")).1;
+    let mut clock = 3_600;
+    daemon.at(clock);
+    daemon.change(&PHONE, |script| script.peers.retain(|node| node.addresses[0] != PHONE.address));
+    daemon.eventually("the client is told", || {
+        clock += 1;
+        daemon.at(clock);
+        !host.requests(0).is_empty()
+    });
+    assert_eq!(jwt(&token(&host.requests(1)[0])).1["sid"], phone["sid"]);
+}
+
 /// A tailscaled that goes away and comes back with a whole new map logs nobody out.
 #[test]
 fn a_tailscaled_that_starts_again_logs_nobody_out() {

@@ -102,6 +102,11 @@ fn a_hint_of_another_session_or_person_signs_nobody_out() {
     let mut alice = Visitor::new(app(&daemon, "one"), &ALICE);
     let old = sign_in(&mut alice, &[]).member("id_token");
     alice.cookie = None;
+    // Of a client that keeps no sessions, and so without `sid`.
+    alice.app = App::public(&daemon);
+    let ambient = sign_in(&mut alice, &[]).member("id_token");
+    assert!(crate::support::wire::jwt(&ambient).1.get("sid").is_none());
+    alice.app = app(&daemon, "one");
     let current = sign_in(&mut alice, &[]).member("id_token");
     let mut bob = Visitor::new(app(&daemon, "one"), &BOB);
     let bobs = sign_in(&mut bob, &[]).member("id_token");
@@ -111,6 +116,9 @@ fn a_hint_of_another_session_or_person_signs_nobody_out() {
         assert!(page.text().contains("id=\"logout\""));
         assert!(alice.authorize(&[("prompt", "none")]).redirect("code").is_some());
     }
+    let page = log_out(&mut alice, &[("id_token_hint", &ambient)]);
+    assert!(page.text().contains("id=\"logout\""), "{}", page.show());
+    assert!(alice.authorize(&[("prompt", "none")]).redirect("code").is_some());
     let wrong = log_out(&mut alice, &[("id_token_hint", &current), ("client_id", "two"), BYE]);
     assert_eq!((wrong.status, wrong.header("location")), (400, None), "{}", wrong.show());
     // An expired one of this session still does it.
@@ -162,4 +170,54 @@ fn after_a_logout_an_ambient_client_asks_once() {
     assert_eq!(alice.authorize(&[("prompt", "none")]).redirected("error"), "login_required");
     assert!(alice.confirm(&[]).redirect("code").is_some());
     assert!(alice.authorize(&[("prompt", "none")]).redirect("code").is_some());
+}
+
+/// A42 for sessions: what was issued before a logout and not used until then is worth nothing.
+#[test]
+fn a_code_from_before_a_logout_gives_nothing_after_it() {
+    let host = Host::start();
+    let daemon = start(&host, &["one"]);
+    let mut alice = Visitor::new(app(&daemon, "one"), &ALICE);
+    let hint = sign_in(&mut alice, &[]).member("id_token");
+    let code = alice.authorize(&[]).redirected("code");
+    let offline = alice.authorize(&[("scope", "openid offline_access")]).redirected("code");
+    let mut elsewhere = Visitor::new(app(&daemon, "one"), &ALICE);
+    let other = elsewhere.authorize(&[]).redirected("code");
+    assert_eq!(log_out(&mut alice, &[("id_token_hint", &hint), BYE]).status, 302);
+    let redeem = |code: &str| app(&daemon, "one").redeem(&ALICE, code, &[]);
+    insta::assert_snapshot!(redeem(&code).show(), @r#"
+    400
+    access-control-allow-origin: *
+    access-control-expose-headers: WWW-Authenticate, DPoP-Nonce, Retry-After
+    cache-control: no-store
+    content-type: application/json
+    x-content-type-options: nosniff
+
+    {
+      "error": "invalid_grant",
+      "error_description": "the person signed out before the code was used"
+    }
+    "#);
+    assert_eq!(redeem(&code).error(), "invalid_grant");
+    assert_eq!(redeem(&offline).error(), "invalid_grant");
+    assert_eq!(redeem(&other).status, 200);
+}
+
+/// Without refresh tokens there is nothing that the client could use after ten minutes; it is told all the same.
+#[test]
+fn a_client_without_refresh_tokens_is_told_of_a_logout_days_later() {
+    let host = Host::start();
+    host.answer("/one/logout", 200, "text/plain", "");
+    let once = format!("grant_types = [\"authorization_code\"]\n{RETURN}");
+    let client = told(&host, "one", &once);
+    let daemon = Setup::default().tables(&host.tables()).tables(&client).start();
+    let mut alice = Visitor::new(app(&daemon, "one"), &ALICE);
+    let tokens = sign_in(&mut alice, &[]);
+    let hint = tokens.member("id_token");
+    daemon.at(26 * 3_600);
+    let userinfo = Request::get("/userinfo").bearer(&tokens.member("access_token"));
+    assert_eq!(daemon.send(&ALICE, userinfo).status, 401);
+    assert_eq!(log_out(&mut alice, &[("id_token_hint", &hint), BYE]).status, 302);
+    let claims = verified(&daemon, &token(&host.requests(1)[0]), VerifyAlgorithm::Rs256);
+    assert_eq!(claims["sid"], crate::support::wire::jwt(&hint).1["sid"]);
 }

@@ -82,7 +82,8 @@ pub struct GrantFacts {
     pub method: AuthMethod,
     /// Where a public client redeemed; `None` for a confidential client.
     pub place: Option<Place>,
-    /// The end of the grant, however often it is refreshed.
+    /// The end of the grant, however often it is refreshed. Without refresh token: the end of its access token, or of the
+    /// session of whose end the client is told.
     pub expires_at: UnixTime,
     /// How long the current refresh token may lie unused; `None` when no refresh token was issued.
     pub idle: Option<Lifetime>,

@@ -28,6 +28,17 @@ pub enum Redeemed {
     New,
     /// The code was used before; its grant is revoked now (RFC 6749 §4.1.2).
     Replayed,
+    /// The session of the code was ended before the code was used; nothing is written.
+    SignedOut,
+}
+
+/// What is known of the session to which a sign-in belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfSession {
+    /// It belongs to none, or to one that nobody ended.
+    Open,
+    /// It was ended.
+    Ended,
 }
 
 /// What became of a code that was shown by a client it was not issued to.
@@ -65,9 +76,13 @@ pub enum Rotated {
 /// is written and the outcome is [`Redeemed::New`]. A record: the code was used before, the grant is written back as
 /// revoked, and the outcome is [`Redeemed::Replayed`] (RFC 6749 §4.1.2).
 ///
+/// `session` is what the store knows of the draft's session. A code from before a logout is worth nothing after it: the
+/// outcome is [`Redeemed::SignedOut`], and no mark is needed, for an ended session is remembered longer than any code lives.
+///
 /// Client, redirect URI, verifier and expiry were judged before (RFC 6749 §4.1.3, RFC 7636 §4.6).
-pub fn redeem(stored: Option<&Grant>, draft: Grant, now: UnixTime) -> Settled<Redeemed> {
+pub fn redeem(stored: Option<&Grant>, draft: Grant, session: OfSession, now: UnixTime) -> Settled<Redeemed> {
     match stored {
+        None if session == OfSession::Ended => Settled { write: None, outcome: Redeemed::SignedOut },
         None => Settled { write: Some(draft), outcome: Redeemed::New },
         Some(grant) => Settled { write: revoked(grant, now), outcome: Redeemed::Replayed },
     }
@@ -168,14 +183,25 @@ pub(crate) mod tests {
         Grant::new(GrantId::new(&subject, FreshId::from_bytes([7; 16])), facts, at(1_000))
     }
 
+    /// A42 for sessions.
+    #[test]
+    fn a_code_of_an_ended_session_gives_nothing_and_its_replay_revokes() {
+        let late = redeem(None, grant(), OfSession::Ended, at(1_000));
+        assert_eq!((late.write, late.outcome), (None, Redeemed::SignedOut));
+        let first = redeem(None, grant(), OfSession::Open, at(1_000));
+        let replay = redeem(first.write.as_ref(), grant(), OfSession::Ended, at(1_001));
+        assert_eq!(replay.outcome, Redeemed::Replayed);
+        assert!(replay.write.unwrap().is_revoked());
+    }
+
     #[test]
     fn a_code_works_once_and_its_replay_revokes() {
-        let first = redeem(None, grant(), at(1_000));
+        let first = redeem(None, grant(), OfSession::Open, at(1_000));
         assert_eq!(first.outcome, Redeemed::New);
-        let second = redeem(first.write.as_ref(), grant(), at(1_001));
+        let second = redeem(first.write.as_ref(), grant(), OfSession::Open, at(1_001));
         assert_eq!(second.outcome, Redeemed::Replayed);
         assert_eq!(second.write.as_ref().unwrap().state().revoked_at, Some(at(1_001)));
-        let third = redeem(second.write.as_ref(), grant(), at(1_002));
+        let third = redeem(second.write.as_ref(), grant(), OfSession::Open, at(1_002));
         assert_eq!((third.write, third.outcome), (None, Redeemed::Replayed));
     }
 
@@ -183,7 +209,7 @@ pub(crate) mod tests {
     fn a_code_shown_by_another_client_is_dead() {
         let burned = burn(None, &grant(), at(1_000));
         assert_eq!(burned.outcome, Burned::Unused);
-        let after = redeem(burned.write.as_ref(), grant(), at(1_001));
+        let after = redeem(burned.write.as_ref(), grant(), OfSession::Open, at(1_001));
         assert_eq!(after.outcome, Redeemed::Replayed);
         let used = burn(Some(&grant()), &grant(), at(1_001));
         assert_eq!(used.outcome, Burned::Used);
@@ -262,7 +288,7 @@ pub(crate) mod tests {
                 let before = stored.clone();
                 let write = match step {
                     Step::Redeem => {
-                        let settled = redeem(before.as_ref(), grant(), at(now));
+                        let settled = redeem(before.as_ref(), grant(), OfSession::Open, at(now));
                         prop_assert_eq!(settled.outcome == Redeemed::New, before.is_none());
                         settled.write
                     }

@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::resource::{Resource, Resources};
 use crate::seal::{RedirectDigest, SealedCode};
 use crate::secret::VerifierText;
-use crate::time::UnixTime;
+use crate::time::{Lifetime, UnixTime};
 use crate::uri::ResourceIndicator;
 
 /// Why a code is refused, and whether that must be written.
@@ -30,10 +30,12 @@ pub struct Redemption {
     code: SealedCode,
     resources: Vec<ResourceIndicator>,
     proven: Option<Thumbprint>,
+    session_life: Lifetime,
 }
 
 impl Redemption {
-    /// Judges an opened code against the request and the client that shows it.
+    /// Judges an opened code against the request and the client that shows it. `session_life` is how long sessions of browsers
+    /// live: a client that wants to know when one ends is told for as long.
     ///
     /// # Errors
     /// [`CodeRefusal`].
@@ -42,6 +44,7 @@ impl Redemption {
         request: &CodeRequest,
         client: &AuthenticatedClient,
         resources: &Resources,
+        session_life: Lifetime,
         now: UnixTime,
     ) -> Result<Self, CodeRefusal> {
         if code.expires_at.is_past(now) {
@@ -53,7 +56,7 @@ impl Redemption {
         Self::fits(&code, request, client.client(), resources).map_err(CodeRefusal::Refused).map(
             |resources| {
                 let resources = resources.iter().map(|resource| resource.uri.clone()).collect();
-                Self { code, resources, proven: None }
+                Self { code, resources, proven: None, session_life }
             },
         )
     }
@@ -119,8 +122,14 @@ impl Redemption {
         policy.admit(client.client(), identity).map_err(TokenError::Denied)?;
         let lives = client.client().lives();
         let refreshes = client.client().may_use(GrantType::RefreshToken);
-        // Without a refresh token nothing outlives the access token, so the grant need not either.
-        let longest = if refreshes { lives.refresh_absolute } else { lives.access_token };
+        let is_told = client.client().backchannel().is_some() && code.session.is_some();
+        // Without a refresh token nothing outlives the access token, but perhaps the sign-in of whose end the client is told:
+        // the session, which no code outlives. What the access token can do ends with its own time.
+        let longest = match (refreshes, is_told) {
+            (true, _) => lives.refresh_absolute,
+            (false, true) => lives.access_token.max(self.session_life),
+            (false, false) => lives.access_token,
+        };
         let key = self.proven.filter(|_| client.client().is_public());
         let facts = GrantFacts {
             resources: self.resources.clone(),
@@ -188,6 +197,7 @@ mod tests {
     use crate::policy::{Access, Denied, tests::alice};
     use crate::seal::{ResourceDigest, tests::code};
     use crate::secret::AuthorizationCode;
+    use crate::session::LIFETIME;
     use crate::settle::tests::at;
     use crate::settle::{Burned, burn};
 
@@ -208,7 +218,7 @@ mod tests {
         spec: ClientSpec,
         now: u64,
     ) -> Result<Redemption, CodeRefusal> {
-        Redemption::check(code, request, &authenticated(spec), &resources(), at(now))
+        Redemption::check(code, request, &authenticated(spec), &resources(), LIFETIME, at(now))
     }
 
     fn refused(code: SealedCode, request: &CodeRequest, now: u64) -> TokenError {
@@ -311,6 +321,28 @@ mod tests {
         assert_eq!((facts.idle, facts.expires_at), (None, at(1_610)));
     }
 
+    /// A client that is told when a session ends is told for as long as one lives, though its tokens ended long before.
+    #[test]
+    fn a_client_that_is_told_is_remembered_for_as_long_as_a_session() {
+        let session = Some(crate::id::SessionId::from_bytes([7; 16]));
+        let expiry = |uri: Option<&str>, session, types: &[GrantType]| {
+            let mut spec = ClientSpec { grant_types: types.to_vec(), ..confidential() };
+            spec.logout.backchannel_uri = uri.map(str::to_owned);
+            let redemption =
+                check(SealedCode { session, ..code() }, &request(), spec.clone(), 1_001).unwrap();
+            let draft = redemption.draft(&authenticated(spec), &alice(), &Policy::default(), None, at(1_010));
+            let grant = draft.unwrap();
+            assert!(grant.forget_at() > grant.ends_at());
+            (grant.facts().expires_at, grant.facts().idle.is_some())
+        };
+        let (told, once) = (Some("https://grafana.test/out"), [GrantType::AuthorizationCode]);
+        assert_eq!(expiry(told, session, &once), (at(1_010).after(LIFETIME), false));
+        assert_eq!(expiry(None, session, &once), (at(1_610), false));
+        assert_eq!(expiry(told, None, &once), (at(1_610), false));
+        let both = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+        assert_eq!(expiry(told, session, &both), (at(1_010 + 180 * 86_400), true));
+    }
+
     /// RFC 9449 §5, §10: a code bound to a key needs its proof; only refresh tokens of public clients are bound to the key, and
     /// those not to a place, too.
     #[test]
@@ -327,7 +359,8 @@ mod tests {
         let draft = |spec: ClientSpec, proven| {
             let code = SealedCode { client: ClientId::parse(&spec.id).unwrap(), ..code() };
             let client = authenticated(spec);
-            let redemption = Redemption::check(code, &request(), &client, &resources(), at(1_001)).unwrap();
+            let redemption =
+                Redemption::check(code, &request(), &client, &resources(), LIFETIME, at(1_001)).unwrap();
             let redemption = redemption.proven_by(proven).unwrap();
             let draft =
                 redemption.draft(&client, &alice(), &Policy::default(), device.clone(), at(1_001)).unwrap();

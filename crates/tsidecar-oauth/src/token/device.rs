@@ -138,7 +138,7 @@ mod tests {
     use crate::id::{DeviceId, Subject};
     use crate::policy::{Access, Denied, tests::alice};
     use crate::settle::tests::at;
-    use crate::settle::{Redeemed, redeem};
+    use crate::settle::{OfSession, Redeemed, redeem};
 
     fn poll(resources: &[&str]) -> DeviceCodeRequest {
         let resources = resources.iter().map(|&uri| uri.to_owned()).collect();
@@ -205,9 +205,9 @@ mod tests {
             (key, &None),
             "the key is the bond, not the place"
         );
-        let first = redeem(None, grant.clone(), at(1_060));
+        let first = redeem(None, grant.clone(), OfSession::Open, at(1_060));
         assert_eq!(first.outcome, Redeemed::New);
-        let second = redeem(first.write.as_ref(), grant, at(1_065));
+        let second = redeem(first.write.as_ref(), grant, OfSession::Open, at(1_065));
         assert_eq!(second.outcome, Redeemed::Replayed);
         assert!(second.write.unwrap().is_revoked());
         let other_person = Identity { subject: Subject::user(2), ..alice() };

@@ -160,6 +160,9 @@ pub enum TokenError {
     /// A scope outside the grant.
     #[error("the scope is wider than the one that was granted")]
     ScopeTooWide,
+    /// The session of the code was ended before the code was used.
+    #[error("the person signed out before the code was used")]
+    SignedOut,
     /// Everything that the client got before was withdrawn.
     #[error("the grant was withdrawn")]
     Withdrawn,
@@ -224,6 +227,7 @@ impl TokenError {
             | Self::VerifierMissing
             | Self::VerifierUnexpected
             | Self::VerifierMismatch
+            | Self::SignedOut
             | Self::Withdrawn
             | Self::GrantUnknown
             | Self::GrantRevoked

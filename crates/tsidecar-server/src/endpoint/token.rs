@@ -157,8 +157,8 @@ impl<'a> Asked<'a> {
     ) -> Result<Granted<'a>, Failure> {
         let code = self.snapshot.sealing.open_code(&request.code).map_err(TokenError::Seal);
         let code = code.map_err(|error| self.refuse(error))?;
-        let redemption = Redemption::check(code, request, &self.client, &self.snapshot.resources, self.now);
-        let redemption = match redemption {
+        let (resources, life) = (&self.snapshot.resources, self.snapshot.config().session_lifetime);
+        let redemption = match Redemption::check(code, request, &self.client, resources, life, self.now) {
             Ok(redemption) => redemption,
             Err(CodeRefusal::Refused(error)) => return Err(self.refuse(error)),
             Err(CodeRefusal::Burn(draft)) => {
@@ -186,11 +186,11 @@ impl<'a> Asked<'a> {
     /// Writes a grant, once.
     async fn write(&self, grant: &Grant, shown: &mut Shown, intent: Intent) -> Result<(), Failure> {
         let redeemed = self.app.store.redeem_once(grant.clone(), shown.take(), self.now);
+        let refuse = |error| Err(self.refuse_of(Some((grant.id(), &grant.facts().subject)), error));
         match self.queued(intent, redeemed).await.map_err(|error| shown.failure(self.caller, error))? {
             Redeemed::New => Ok(()),
-            Redeemed::Replayed => {
-                Err(self.refuse_of(Some((grant.id(), &grant.facts().subject)), TokenError::CodeReplayed))
-            }
+            Redeemed::Replayed => refuse(TokenError::CodeReplayed),
+            Redeemed::SignedOut => refuse(TokenError::SignedOut),
         }
     }
 

@@ -542,6 +542,16 @@ fn a_session_ends_once(store: &Arc<dyn Store>) {
     assert!(!store.end_session(id(1), at(1_500), at(1_001)).wait().unwrap());
     assert!(!store.end_session(id(1), at(3_000), at(1_002)).wait().unwrap());
     assert!(store.session_ended(id(1)).unwrap() && !store.session_ended(id(2)).unwrap());
+    let of = |session| {
+        let mut facts = grant(1).facts().clone();
+        facts.session = session;
+        Grant::new(grant(1).id(), facts, at(1_003))
+    };
+    let redeem = |session| store.redeem(of(session), at(1_003)).wait().unwrap();
+    assert_eq!(redeem(Some(id(1))), Redeemed::SignedOut);
+    assert_eq!(store.grant(grant(1).id()).unwrap(), None);
+    assert_eq!(redeem(Some(id(2))), Redeemed::New);
+    assert_eq!(redeem(Some(id(1))), Redeemed::Replayed);
     // Remembered until the later end.
     assert_eq!(store.forget_expired(10, at(2_999)).wait().unwrap(), 0);
     assert_eq!(store.forget_expired(10, at(3_000)).wait().unwrap(), 1);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use tsidecar_oauth::grant::{Generation, Grant};
-use tsidecar_oauth::settle::{self, Burned, Redeemed, Rotated};
+use tsidecar_oauth::settle::{self, Burned, OfSession, Redeemed, Rotated};
 
 use super::conformance::{at, grant};
 use super::{DiskOptions, DiskStore, MemoryStore, Store};
@@ -47,7 +47,7 @@ fn on_model(stored: &mut Option<Grant>, step: Step) -> Outcome {
     let now = at(1_010);
     let (write, outcome) = match step {
         Step::Redeem => {
-            let settled = settle::redeem(stored.as_ref(), grant(1), now);
+            let settled = settle::redeem(stored.as_ref(), grant(1), OfSession::Open, now);
             (settled.write, Outcome::Redeemed(settled.outcome))
         }
         Step::Burn => {
@@ -96,6 +96,7 @@ fn judge(order: &[Step], outcomes: &[Outcome]) {
                 assert!(!exists, "redeemed twice in {order:?}");
                 exists = true;
             }
+            Outcome::Redeemed(Redeemed::SignedOut) => panic!("nobody signs out here: {order:?}"),
             Outcome::Burned(Burned::Unused) => {
                 assert!(!exists, "burned after use in {order:?}");
                 (exists, ended) = (true, true);

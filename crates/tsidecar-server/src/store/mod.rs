@@ -93,7 +93,7 @@ pub trait Store: Send + Sync + 'static {
     fn grants_after(&self, after: Option<GrantId>, limit: usize) -> Result<GrantPage, StoreError>;
 
     /// Redeems a code: writes its grant, or finds that it was written before and revokes it
-    /// ([`settle::redeem`](tsidecar_oauth::settle::redeem)).
+    /// ([`settle::redeem`](tsidecar_oauth::settle::redeem)). When its session was ended before, nothing is written.
     fn redeem(&self, draft: Grant, now: UnixTime) -> Pending<Redeemed> {
         self.redeem_once(draft, Vec::new(), now)
     }

@@ -16,7 +16,7 @@ use tsidecar_oauth::id::{ClientId, GrantId, SessionId};
 use tsidecar_oauth::mark::Mark;
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::seal::CodeEpoch;
-use tsidecar_oauth::settle::{self, Burned, Redeemed, Rotated};
+use tsidecar_oauth::settle::{self, Burned, OfSession, Redeemed, Rotated};
 use tsidecar_oauth::time::UnixTime;
 
 use super::jobs::{self, Job};
@@ -67,7 +67,8 @@ impl<E: Engine> Store for E {
         self.submit(move |ledger| {
             ledger.saw(now);
             ledger.mark(&marks, now)?;
-            ledger.settle(draft.id(), |stored| settle::redeem(stored, draft, now))
+            let session = session_of(ledger, &draft)?;
+            ledger.settle(draft.id(), |stored| settle::redeem(stored, draft, session, now))
         })
     }
 
@@ -299,6 +300,12 @@ impl<E: Engine> Store for E {
     fn close(&self) {
         Engine::close(self);
     }
+}
+
+fn session_of(ledger: &Ledger, draft: &Grant) -> Result<OfSession, StoreError> {
+    let Some(id) = draft.facts().session else { return Ok(OfSession::Open) };
+    let known: Option<(UnixTime, ())> = ledger.kept(Table::Sessions, id.as_bytes())?;
+    Ok(if known.is_some() { OfSession::Ended } else { OfSession::Open })
 }
 
 fn end_session(ledger: &mut Ledger, id: SessionId, until: UnixTime) -> Result<bool, ChangeError> {
