@@ -21,6 +21,7 @@ mod dpop_proofs;
 mod flow_code;
 mod flow_refresh;
 mod form_post;
+mod grants;
 mod introspect;
 mod keys;
 mod killed;

@@ -295,6 +295,13 @@ impl GrantId {
         range
     }
 
+    /// Reads an id as logs and commands have it: 32 characters of base64url, strictly.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 24];
+        let read = Base64UrlUnpadded::decode(text, &mut bytes).ok()?.len();
+        (read == 24).then_some(Self(bytes))
+    }
+
     /// The id from its stored or sealed bytes.
     pub const fn from_bytes(bytes: [u8; 24]) -> Self {
         Self(bytes)
@@ -371,7 +378,10 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.as_bytes().get(..8), Some(&GrantId::range(&alice)[..]));
         assert_ne!(GrantId::range(&alice), GrantId::range(&Subject::user(2)));
-        assert_eq!(one.to_string().len(), 32);
+        assert_eq!((one.to_string().len(), GrantId::parse(&one.to_string())), (32, Some(one)));
+        for bad in ["", "x", &"A".repeat(31), &"A".repeat(33), &"A".repeat(36), &"=".repeat(32)] {
+            assert_eq!(GrantId::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub async fn run(daemon: &Daemon, command: KeysCommand) -> Result<Output, Comman
     }
 }
 
-async fn now(daemon: &Daemon) -> Result<UnixTime, CommandError> {
+/// The time as the daemon reads it.
+pub(super) async fn now(daemon: &Daemon) -> Result<UnixTime, CommandError> {
     let status: StatusAnswer = daemon.get("/admin/status").await?;
     Ok(UnixTime::from_secs(status.now))
 }
@@ -116,12 +117,12 @@ fn then(key: &KeyInfo, now: UnixTime) -> String {
 }
 
 /// A time to wait: a started minute counts, so that a day that has just begun is a day.
-fn wait(wait: Lifetime) -> String {
+pub(super) fn wait(wait: Lifetime) -> String {
     length(Lifetime::from_minutes(wait.as_secs().div_ceil(60)))
 }
 
 /// A length of time in its largest whole unit.
-fn length(length: Lifetime) -> String {
+pub(super) fn length(length: Lifetime) -> String {
     let unit = [86_400, 3_600, 60].into_iter().find(|unit| length.as_secs() >= *unit).unwrap_or(1);
     spell(Lifetime::from_secs(length.as_secs() / unit * unit))
 }

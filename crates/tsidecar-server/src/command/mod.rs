@@ -20,6 +20,7 @@ pub mod client;
 pub mod demo;
 pub mod doctor;
 pub mod exit;
+pub mod grant;
 pub mod keys;
 pub mod output;
 pub mod serve;
@@ -57,6 +58,9 @@ enum Command {
     /// Clients: the applications that people sign in to.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Grants: what people have signed in to, and from where.
+    #[command(subcommand)]
+    Grant(grant::GrantCommand),
     /// Signing and sealing keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -83,6 +87,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, inherited: Vec<UnixLis
         }
         Command::Client(command) => {
             print(audience, ask_daemon(&file, async |daemon| client::run(daemon, command).await))
+        }
+        Command::Grant(command) => {
+            print(audience, ask_daemon(&file, async |daemon| grant::run(daemon, command).await))
         }
         Command::Keys(command) => {
             print(audience, ask_daemon(&file, async |daemon| keys::run(daemon, command).await))
@@ -130,6 +137,12 @@ mod tests {
         let exit = |exit: Exit| format!("{:?}", ExitCode::from(exit));
         assert_eq!(code(&["frobnicate"]), exit(Exit::Usage));
         assert_eq!(code(&["client", "add"]), exit(Exit::Usage));
+        assert_eq!(code(&["grant", "revoke"]), exit(Exit::Usage));
+        assert_eq!(code(&["grant", "revoke", "AA", "--user", "userid:1"]), exit(Exit::Usage));
+        // The id of a grant may begin with a dash.
+        assert_eq!(code(&["grant", "revoke", "-AB"]), exit(Exit::Usage));
+        let dashed = ["--config", "/nowhere/t.toml", "grant", "revoke", "--json", "--", "-AB"];
+        assert_eq!(code(&dashed), exit(Exit::Config));
         assert_eq!(code(&["whois", "100.64.0.2:443"]), exit(Exit::Usage));
         assert_eq!(code(&["--help"]), exit(Exit::Ok));
         assert_eq!(code(&["--config", "/nowhere/t.toml", "check-config"]), exit(Exit::Config));

@@ -31,7 +31,7 @@ fn generation(number: u32) -> Generation {
 }
 
 /// A grant of alice, redeemed at second 1,000, idle for 500 s, ending at 10,000; `number` makes the id.
-pub(super) fn grant(number: u8) -> Grant {
+pub(crate) fn grant(number: u8) -> Grant {
     let subject = Subject::user(1001);
     let device = DeviceId::parse("nALICE").unwrap();
     let facts = GrantFacts {

@@ -24,7 +24,7 @@ mod record;
 mod verbs;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 #[cfg(test)]
 mod interleavings;
 

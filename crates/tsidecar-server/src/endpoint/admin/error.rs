@@ -35,6 +35,9 @@ pub(super) enum AdminError {
     /// There is no such client.
     #[error("there is no client \"{0}\"")]
     NoClient(String),
+    /// There is no such grant.
+    #[error("there is no grant \"{0}\"")]
+    NoGrant(String),
     /// There is such a client already.
     #[error("there is a client \"{0}\" already")]
     Exists(ClientId),
@@ -86,7 +89,10 @@ impl From<Failure> for AdminError {
 impl AdminError {
     fn table(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NoPath | Self::NoClient(_) | Self::Keys(KeyError::Rotation(RotationError::Unknown(_))) => {
+            Self::NoPath
+            | Self::NoClient(_)
+            | Self::NoGrant(_)
+            | Self::Keys(KeyError::Rotation(RotationError::Unknown(_))) => {
                 (StatusCode::NOT_FOUND, "not_found")
             }
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),

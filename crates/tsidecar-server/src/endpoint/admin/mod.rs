@@ -8,12 +8,15 @@
 //! | `/clients/{id}/rotate-secret` | POST |
 //! | `/admin/keys`, `/admin/status`, `/admin/whois?addr=IP` | GET |
 //! | `/admin/keys/rotate` | POST |
+//! | `/admin/grants?user=&client=&device=&after=&limit=` | GET: a page of grants |
+//! | `/admin/grants/{id}/revoke` | POST |
 //!
 //! The socket admits root and never tailscaled, and no request with a sign of a proxy gets here ([`crate::serve`]), so that a
 //! mistaken `tailscale serve` of this socket gives nobody anything.
 
 mod clients;
 mod error;
+mod grants;
 mod keys;
 pub mod shape;
 mod status;
@@ -44,6 +47,8 @@ where
     let path = request.uri().path();
     let answered = if path == keys::ROTATE {
         keys::rotate(Bench::of(app), request).await
+    } else if let Some(rest) = path.strip_prefix(grants::PATH) {
+        grants::route(&*app.store, app.clock.now(), rest, &request).await
     } else if path.starts_with("/admin/") {
         status::route(app, &request).await
     } else {

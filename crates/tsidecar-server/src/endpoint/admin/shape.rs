@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tsidecar_oauth::client::{AuthMethod, Client, ClientSpec, GrantType, PkceRule};
+use tsidecar_oauth::grant::Grant;
 use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::policy::Access;
 use tsidecar_oauth::rotation::KeyKind;
 use tsidecar_oauth::secret::ClientSecret;
+use tsidecar_oauth::time::UnixTime;
 
 use crate::config::{Length, spell};
 use crate::keys::{Change, KeyInfo};
@@ -197,6 +199,68 @@ pub struct KeysAnswer {
     pub changes: Vec<Change>,
     /// The keys as they are now.
     pub keys: Vec<KeyInfo>,
+}
+
+/// A grant as it is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GrantAnswer {
+    /// The id, as in the audit log.
+    pub id: String,
+    /// The client to which it was granted.
+    pub client_id: String,
+    /// `sub` of the person who granted it.
+    pub subject: String,
+    /// The stable identifier of the device on which the person was.
+    pub device: String,
+    /// The granted scope.
+    pub scope: String,
+    /// The granted resources.
+    pub resources: Vec<String>,
+    /// When its code was issued.
+    pub issued_at: UnixTime,
+    /// The last redemption or refresh.
+    pub last_used: UnixTime,
+    /// When it ends if nothing happens to it.
+    pub ends_at: UnixTime,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+impl From<&Grant> for GrantAnswer {
+    fn from(grant: &Grant) -> Self {
+        let facts = grant.facts();
+        Self {
+            id: grant.id().to_string(),
+            client_id: facts.client.as_str().to_owned(),
+            subject: facts.subject.as_str().to_owned(),
+            device: facts.device.as_str().to_owned(),
+            scope: facts.scope.to_string(),
+            resources: facts.resources.iter().map(ToString::to_string).collect(),
+            issued_at: facts.issued_at,
+            last_used: grant.state().last_used,
+            ends_at: grant.ends_at(),
+            revoked: grant.is_revoked(),
+        }
+    }
+}
+
+/// The answer to `GET /admin/grants`: those grants of one page of the store that were asked for, perhaps none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct GrantsAnswer {
+    /// The grants, in the order of their ids.
+    pub grants: Vec<GrantAnswer>,
+    /// The ids of damaged records: nobody can tell whose grants they are, and they cannot be used.
+    pub unreadable: Vec<String>,
+    /// `after` of the next page; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// The answer to `POST /admin/grants/{id}/revoke`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RevokeAnswer {
+    /// Whether it was not revoked until now.
+    pub revoked: bool,
 }
 
 /// The answer to `GET /admin/status`.

@@ -226,6 +226,80 @@ async fn two_changes_at_once_lose_nothing() {
     assert_eq!(office.snapshot.load().clients.len(), 17);
 }
 
+/// Asks for what follows `/admin/grants`, and gives the answer as text.
+async fn grants(store: &MemoryStore, method: &str, rest: &str) -> String {
+    let uri = format!("/admin/grants{rest}");
+    let request = Request::builder().method(method).uri(uri).body(()).unwrap();
+    let rest = request.uri().path().strip_prefix(grants::PATH).unwrap().to_owned();
+    let answered = grants::route(store, UnixTime::from_secs(1_100), &rest, &request).await;
+    let answered = answered.unwrap_or_else(|error| error.answer());
+    let status = answered.status().as_u16();
+    let body = answered.into_body().collect().await.unwrap().to_bytes();
+    format!("{status} {}", String::from_utf8_lossy(&body))
+}
+
+#[tokio::test]
+async fn grants_are_listed_in_pages_and_end() {
+    let store = MemoryStore::new();
+    let ids: Vec<String> = (1..=3).map(|number| put_grant(&store, number)).collect();
+    let (one, two, three) = (&ids[0], &ids[1], &ids[2]);
+    let all = grants(&store, "GET", "").await;
+    assert!(ids.iter().all(|id| all.contains(id)) && !all.contains("next"), "{all}");
+    let page = grants(&store, "GET", "?user=userid:1001&client=cli&device=nALICE&limit=2").await;
+    assert!(page.contains(&format!(r#""next":"{two}""#)) && !page.contains(three), "{page}");
+    let page = grants(&store, "GET", &format!("?after={two}")).await;
+    insta::assert_snapshot!(page.replace(three, "THREE"), @r#"200 {"grants":[{"id":"THREE","client_id":"cli","subject":"userid:1001","device":"nALICE","scope":"openid profile","resources":[],"issued_at":990,"last_used":1000,"ends_at":1500,"revoked":false}],"unreadable":[]}"#);
+    for filter in ["user=userid:1", "client=cl", "device=nBOB", "user="] {
+        let none = grants(&store, "GET", &format!("?{filter}")).await;
+        assert_eq!(none, r#"200 {"grants":[],"unreadable":[]}"#, "{filter}");
+    }
+
+    let revoke = format!("/{one}/revoke");
+    assert_eq!(grants(&store, "POST", &revoke).await, r#"200 {"revoked":true}"#);
+    assert_eq!(grants(&store, "POST", &revoke).await, r#"200 {"revoked":false}"#);
+    let page = grants(&store, "GET", "?limit=1").await;
+    assert!(page.contains(one) && page.contains(r#""revoked":true"#), "{page}");
+    assert!(grants(&store, "GET", &format!("?after={one}")).await.matches(r#""revoked":false"#).count() == 2);
+
+    let mut refused = Vec::new();
+    for (method, rest) in [
+        ("POST", "/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/revoke"),
+        ("POST", "/nothing/revoke"),
+        ("GET", "/nothing/revoke"),
+        ("POST", "//revoke"),
+        ("POST", "/nothing"),
+        ("POST", ""),
+        ("GET", "s"),
+        ("GET", "?usr=userid:1"),
+        ("GET", "?user=a&user=b"),
+        ("GET", "?limit=0"),
+        ("GET", "?after=x"),
+    ] {
+        refused.push(format!("{method} {rest}: {}", grants(&store, method, rest).await));
+    }
+    insta::assert_snapshot!(refused.join("\n"), @r#"
+    POST /AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/revoke: 404 {"error":"not_found","error_description":"there is no grant \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\""}
+    POST /nothing/revoke: 404 {"error":"not_found","error_description":"there is no grant \"nothing\""}
+    GET /nothing/revoke: 405 {"error":"invalid_request","error_description":"the method is not allowed here; allowed: POST"}
+    POST //revoke: 404 {"error":"not_found","error_description":"there is nothing at this path"}
+    POST /nothing: 404 {"error":"not_found","error_description":"there is nothing at this path"}
+    POST : 405 {"error":"invalid_request","error_description":"the method is not allowed here; allowed: GET"}
+    GET s: 404 {"error":"not_found","error_description":"there is nothing at this path"}
+    GET ?usr=userid:1: 400 {"error":"invalid_request","error_description":"there is no parameter \"usr\"; allowed: user, client, device, after, limit"}
+    GET ?user=a&user=b: 400 {"error":"invalid_request","error_description":"user stands there twice"}
+    GET ?limit=0: 400 {"error":"invalid_request","error_description":"limit must be a number from 1 to 1000, not \"0\""}
+    GET ?after=x: 400 {"error":"invalid_request","error_description":"after must be the id of a grant, not \"x\""}
+    "#);
+}
+
+/// Stores a grant of alice, and gives its id.
+fn put_grant(store: &MemoryStore, number: u8) -> String {
+    let grant = crate::store::conformance::grant(number);
+    drop(store.redeem(grant.clone(), grant.state().last_used));
+    assert!(store.grant(grant.id()).unwrap().is_some());
+    grant.id().to_string()
+}
+
 /// Polls all futures until each is done.
 async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
