@@ -18,10 +18,13 @@
 //! | A12 | forged headers, other local users | `it/trust.rs`, and through the real serve `tests/tailnet` |
 //! | A13 | Funnel | `it/trust.rs` `funnel_reaches_public_endpoints_only` |
 //! | A14 | addresses and users mixed up | `it/trust.rs` `nothing_is_remembered_of_an_address`, `it/flow_code.rs` |
+//! | A15 | fetching for clients (SSRF): private addresses, rebinding, redirects, bombs, slow hosts | `outbound/tests.rs`; addresses: `tsidecar-oauth` `address.rs`; nothing that a request names: `it/outbound.rs` |
 //! | A17 | client assertions: audience, life, replay, algorithms, foreign keys | `it/private_key_jwt.rs`; keys and JWS: `tsidecar-oauth` `jose/` |
 //! | A19 | others' tokens, altered tokens | `it/introspect.rs` `everybody_else_learns_nothing`, `it/revoke.rs` `not_another_clients_tokens`, `tsidecar-oauth` `issued.rs`, `seal.rs` |
 //! | A20 | ID token as access token and the reverse | `it/introspect.rs` `everybody_else_learns_nothing`, `it/userinfo.rs` `only_tokens_without_a_resource_are_taken` |
 //! | A21 | claims of rules over the protocol's | `it/policy.rs` `reserved_claims_are_left_out_and_reported` |
+//! | A24 | mix-up without `iss`, CORS with credentials, `Origin: null` | `it/cors.rs`; `iss`: `it/authorize.rs`; `Origin: null` at our forms: `it/confirm_page.rs`, `it/device.rs` |
+//! | A25 | logout by an old or foreign hint, open redirect after it | `it/logout.rs`; rules: `tsidecar-oauth` `logout.rs` |
 //! | A26 | user code guessed, device code twice, polls, a client that may not, a stranger's link | here; one by one: `it/device.rs` |
 //! | A27 | parser bombs | `it/limits.rs` |
 //! | A28 | logs | `it/log_leak.rs` |
@@ -33,9 +36,13 @@
 //! | A39 | public client's refresh token elsewhere | here |
 //! | A40 | invited `admin@other.example` | `it/policy.rs` `bare_user_names_are_for_our_own_domain` |
 //! | A41 | richer listener at refresh | `it/services.rs` `a_grant_keeps_the_destination_of_its_listener` |
+//! | A42 | code issued before its client was withdrawn, code and refresh token used again | `tsidecar-oauth` `token/code.rs`; reuse: `it/introspect.rs` |
 //! | A43 | one sealed kind for another | here; keys and nonces: `tsidecar-oauth` `seal.rs` |
+//! | A46 | `prompt=login` and `max_age=0` answered without a person | `it/prompt.rs`; rules: `tsidecar-oauth` `authorize/prompt.rs` |
 //! | A48 | 404 before the first netmap | `it/trust.rs` `a_404_before_the_first_map_burns_nothing` |
+//! | A49 | double click, frames, background requests, forms of others | `it/confirm_page.rs`, `it/device.rs`, `it/cors.rs`, `it/logout.rs`; page: `web/ask.rs` |
 //! | A50 | client id and subject `userid:5` | here; rules: `it/policy.rs` |
+//! | A53 | IPv4 inside IPv6, special blocks, the host's own addresses | `outbound/tests.rs`; blocks: `tsidecar-oauth` `address.rs` |
 
 use std::{fs, os::unix::fs::PermissionsExt as _, sync::Barrier, thread};
 
