@@ -43,7 +43,7 @@ impl Asked {
     ///
     /// # Errors
     /// [`RedirectReason::Prompt`], [`RedirectReason::MaxAge`], [`RedirectReason::Claims`].
-    pub(super) fn read(params: &Params) -> Result<Self, RedirectReason> {
+    pub fn read(params: &Params) -> Result<Self, RedirectReason> {
         let prompts: Vec<&str> = params.get("prompt").unwrap_or_default().split_ascii_whitespace().collect();
         let silent = prompts.contains(&"none");
         if silent && prompts.len() > 1 {

@@ -17,7 +17,7 @@ use tsidecar_oauth::uri::FetchUrl;
 use super::StoreError;
 use super::ledger::{ChangeError, Ledger, Records, Table};
 use super::record::number::{algorithm, algorithm_number};
-use super::record::{DecodeError, decode_kept};
+use super::record::{DecodeError, decode_kept, encode_kept};
 use crate::audit;
 
 /// How many jobs wait at most: with one that takes 5 s to fail and eight at a time, an hour's work.
@@ -253,6 +253,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Job, DecodeError> {
         target,
     };
     Ok(Job { notice, made_at: v1.made_at, made: v1.made, attempts: v1.attempts, due_at: v1.due_at })
+}
+
+/// As [`survives`](super::record::survives), for this record.
+pub(super) fn survives(bytes: &[u8]) -> bool {
+    let Ok(job) = decode(bytes) else { return true };
+    // Garbage may be longer than a record may be.
+    let Ok(again) = encode_kept(job.made_at, &JobV1::from(&job)) else { return true };
+    decode(&again).is_ok_and(|again| again == job)
 }
 
 #[cfg(test)]

@@ -234,7 +234,10 @@ pub fn survives(bytes: &[u8]) -> bool {
     let meta = decode_meta(bytes).is_ok_and(|meta| {
         encode_meta(meta).is_ok_and(|again| !decode_meta(&again).is_ok_and(|again| again == meta))
     });
-    !(grant || client || meta) && device::survives(bytes) && super::pushed::survives(bytes)
+    !(grant || client || meta)
+        && device::survives(bytes)
+        && super::pushed::survives(bytes)
+        && super::jobs::survives(bytes)
 }
 
 /// The bytes of a record that is kept for some time: version, the end of that time as eight bytes, content.
