@@ -39,6 +39,18 @@ pub const CLAIMS: [&str; 17] = [
     "groups",
 ];
 
+/// Claims that `[compat] tsidp_claims` adds, for `claims_supported`.
+pub const TSIDP_CLAIMS: [&str; 7] = ["key", "addresses", "nid", "node", "tailnet", "uid", "username"];
+
+/// The subject types that we serve (OpenID Connect Core §8): one `sub` for every client, as [`Identity`] has it.
+pub const SUBJECT_TYPES: [&str; 1] = ["public"];
+
+/// Claims that are issued under a policy, for `claims_supported`; those of capability rules aside, which only they know.
+pub fn supported(policy: &ClaimsPolicy) -> impl Iterator<Item = &'static str> {
+    let tsidp = policy.tsidp_claims.then_some(TSIDP_CLAIMS);
+    CLAIMS.into_iter().chain(tsidp.into_iter().flatten())
+}
+
 /// How far `nbf` lies before `iat`: room for relying parties whose clock is behind (tsidp issues #73, #76).
 const NOT_BEFORE_ROOM: Lifetime = Lifetime::from_minutes(5);
 
@@ -485,5 +497,22 @@ mod tests {
             select(&policy, &alice(), "openid", ClaimsAt::UserInfo),
             json!({"username": "alice@example.com"})
         );
+    }
+
+    /// What the metadata lists is what is issued.
+    #[test]
+    fn tsidp_claims_are_listed_when_they_are_issued() {
+        let mut policy = policy();
+        assert!(supported(&policy.claims).eq(CLAIMS));
+        policy.claims.tsidp_claims = true;
+        let mut issued: Vec<String> = [ClaimsAt::IdToken, ClaimsAt::UserInfo]
+            .iter()
+            .flat_map(|at| select(&policy, &alice(), "openid", *at).as_object().unwrap().clone())
+            .map(|(name, _)| name)
+            .collect();
+        let mut listed: Vec<_> = supported(&policy.claims).skip(CLAIMS.len()).collect();
+        listed.sort_unstable();
+        issued.sort_unstable();
+        assert_eq!(issued, listed);
     }
 }

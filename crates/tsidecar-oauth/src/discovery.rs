@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use crate::acr::Acr;
 use crate::authorize::{RESPONSE_TYPES, ResponseMode};
-use crate::claims::{CLAIMS, SCOPES};
+use crate::claims::{SCOPES, SUBJECT_TYPES, supported};
 use crate::client::{AuthMethod, GrantType};
 use crate::jose::{Algorithm, VerifyAlgorithm};
+use crate::pkce::CHALLENGE_METHODS;
+use crate::policy::ClaimsPolicy;
 use crate::uri::Issuer;
 
 /// Path of the authorization endpoint.
@@ -52,7 +54,7 @@ pub struct ProviderMetadata<'a> {
     response_types_supported: [&'static str; RESPONSE_TYPES.len()],
     response_modes_supported: [&'static str; ResponseMode::ALL.len()],
     grant_types_supported: [&'static str; GrantType::ALL.len()],
-    subject_types_supported: [&'static str; 1],
+    subject_types_supported: [&'static str; SUBJECT_TYPES.len()],
     id_token_signing_alg_values_supported: Vec<&'static str>,
     userinfo_signing_alg_values_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: [&'static str; AuthMethod::ALL.len()],
@@ -63,9 +65,9 @@ pub struct ProviderMetadata<'a> {
     revocation_endpoint: String,
     revocation_endpoint_auth_methods_supported: [&'static str; AuthMethod::ALL.len()],
     revocation_endpoint_auth_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
-    code_challenge_methods_supported: [&'static str; 1],
+    code_challenge_methods_supported: [&'static str; CHALLENGE_METHODS.len()],
     dpop_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
-    claims_supported: [&'static str; CLAIMS.len()],
+    claims_supported: Vec<&'static str>,
     acr_values_supported: [&'static str; Acr::ALL.len()],
     authorization_response_iss_parameter_supported: bool,
     backchannel_logout_supported: bool,
@@ -78,8 +80,8 @@ pub struct ProviderMetadata<'a> {
 }
 
 impl<'a> ProviderMetadata<'a> {
-    /// The metadata of an issuer whose keys can sign with these algorithms.
-    pub fn new(issuer: &'a Issuer, algorithms: &[Algorithm]) -> Self {
+    /// The metadata of an issuer whose keys can sign with these algorithms, and whose claims are made so.
+    pub fn new(issuer: &'a Issuer, algorithms: &[Algorithm], claims: &ClaimsPolicy) -> Self {
         let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
         Self {
             issuer,
@@ -94,7 +96,7 @@ impl<'a> ProviderMetadata<'a> {
             response_types_supported: RESPONSE_TYPES,
             response_modes_supported: ResponseMode::ALL.map(ResponseMode::as_str),
             grant_types_supported: GrantType::ALL.map(GrantType::as_str),
-            subject_types_supported: ["public"],
+            subject_types_supported: SUBJECT_TYPES,
             id_token_signing_alg_values_supported: names.clone(),
             userinfo_signing_alg_values_supported: names,
             token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
@@ -105,9 +107,9 @@ impl<'a> ProviderMetadata<'a> {
             revocation_endpoint: issuer.endpoint(REVOKE),
             revocation_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
             revocation_endpoint_auth_signing_alg_values_supported: VerifyAlgorithm::NAMES,
-            code_challenge_methods_supported: ["S256"],
+            code_challenge_methods_supported: CHALLENGE_METHODS,
             dpop_signing_alg_values_supported: VerifyAlgorithm::NAMES,
-            claims_supported: CLAIMS,
+            claims_supported: supported(claims).collect(),
             acr_values_supported: Acr::ALL.map(Acr::as_str),
             authorization_response_iss_parameter_supported: true,
             backchannel_logout_supported: true,
@@ -144,7 +146,8 @@ mod tests {
     #[test]
     fn the_whole_document() {
         let issuer = Issuer::parse("https://idp.tail.test").unwrap();
-        let metadata = ProviderMetadata::new(&issuer, &[Algorithm::Rs256, Algorithm::Es256]);
+        let metadata =
+            ProviderMetadata::new(&issuer, &[Algorithm::Rs256, Algorithm::Es256], &ClaimsPolicy::default());
         let document: Value = serde_json::from_slice(&metadata.to_json().unwrap()).unwrap();
         assert_eq!(
             document,

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+/// The challenge methods that we serve (RFC 7636 §4.2); `plain` is none of them.
+pub const CHALLENGE_METHODS: [&str; 1] = ["S256"];
+
 /// An S256 code challenge: the SHA-256 digest of the verifier (RFC 7636 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -38,23 +38,25 @@ enum Route {
 }
 
 impl Route {
+    /// Every path, and what it is for.
+    const TABLE: [(&'static str, Self); 13] = [
+        (discovery::OPENID_CONFIGURATION, Self::OpenIdConfiguration),
+        (discovery::OAUTH_AUTHORIZATION_SERVER, Self::AuthorizationServer),
+        (discovery::JWKS, Self::Jwks),
+        (discovery::AUTHORIZE, Self::Authorize),
+        (CONTINUE, Self::Answer),
+        (discovery::TOKEN, Self::Token),
+        (discovery::PAR, Self::Par),
+        (discovery::USERINFO, Self::UserInfo),
+        (discovery::LOGOUT, Self::Logout),
+        (discovery::DEVICE_AUTHORIZATION, Self::DeviceAuthorization),
+        (discovery::DEVICE, Self::Device),
+        (discovery::INTROSPECT, Self::Introspect),
+        (discovery::REVOKE, Self::Revoke),
+    ];
+
     fn of(path: &str) -> Option<Self> {
-        match path {
-            discovery::OPENID_CONFIGURATION => Some(Self::OpenIdConfiguration),
-            discovery::OAUTH_AUTHORIZATION_SERVER => Some(Self::AuthorizationServer),
-            discovery::JWKS => Some(Self::Jwks),
-            discovery::AUTHORIZE => Some(Self::Authorize),
-            CONTINUE => Some(Self::Answer),
-            discovery::TOKEN => Some(Self::Token),
-            discovery::PAR => Some(Self::Par),
-            discovery::USERINFO => Some(Self::UserInfo),
-            discovery::LOGOUT => Some(Self::Logout),
-            discovery::DEVICE_AUTHORIZATION => Some(Self::DeviceAuthorization),
-            discovery::DEVICE => Some(Self::Device),
-            discovery::INTROSPECT => Some(Self::Introspect),
-            discovery::REVOKE => Some(Self::Revoke),
-            _ => None,
-        }
+        Self::TABLE.iter().find(|(known, _)| *known == path).map(|(_, route)| *route)
     }
 
     /// The methods of the path, as `Allow` names them.
@@ -246,4 +248,40 @@ fn nothing_here(request: &Request<Inbound>) -> Answer {
         detail: "",
     };
     notice.answer(StatusCode::NOT_FOUND)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tsidecar_oauth::jose::Algorithm;
+    use tsidecar_oauth::policy::ClaimsPolicy;
+    use tsidecar_oauth::uri::Issuer;
+
+    use super::*;
+
+    /// Every endpoint has its member of the metadata, and every such member an endpoint. The documents themselves are found by
+    /// their well-known paths, and what people are led to by us has no member: the page of devices and the forms' answers.
+    #[test]
+    fn the_metadata_names_every_endpoint() {
+        let issuer = Issuer::parse("https://idp.tail.test").unwrap();
+        let metadata =
+            discovery::ProviderMetadata::new(&issuer, &[Algorithm::Rs256], &ClaimsPolicy::default());
+        let document: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&metadata.to_json().unwrap()).unwrap();
+        let is_endpoint = |name: &str| name.ends_with("_endpoint") || name.ends_with("_uri");
+        let members: Vec<_> = document.iter().filter(|(name, _)| is_endpoint(name)).collect();
+        let named: BTreeSet<_> = members
+            .iter()
+            .map(|(_, url)| url.as_str().unwrap().strip_prefix("https://idp.tail.test").unwrap())
+            .collect();
+        assert_eq!(named.len(), members.len(), "two members for one endpoint");
+        let unnamed = [Route::OpenIdConfiguration, Route::AuthorizationServer, Route::Answer, Route::Device];
+        let served: BTreeSet<_> = Route::TABLE
+            .iter()
+            .filter(|(_, route)| !unnamed.contains(route))
+            .map(|(path, _)| *path)
+            .collect();
+        assert_eq!(named, served);
+    }
 }

@@ -12,7 +12,7 @@ use tsidecar_oauth::client::{Client, ClientError};
 use tsidecar_oauth::discovery::ProviderMetadata;
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::jose::{JoseError, SigningKeys};
-use tsidecar_oauth::policy::{FileRule, Policy};
+use tsidecar_oauth::policy::{ClaimsPolicy, FileRule, Policy};
 use tsidecar_oauth::resource::Resources;
 use tsidecar_oauth::rotation::{self, Demand, KeyRecord};
 use tsidecar_oauth::seal::SealingKeys;
@@ -168,10 +168,11 @@ impl Snapshot {
             let key = ring.signing.active(resource.alg);
             key.map_err(|error| SnapshotError::NoKey { what: what(), error })?;
         }
+        let policy = Policy { rules: config.rules.clone(), claims: base.pins.claims(&config) };
         Ok(Self {
-            policy: Policy { rules: config.rules.clone(), claims: base.pins.claims(&config) },
+            metadata: metadata(&issuer, &ring.signing, &policy.claims)?,
+            policy,
             resources: Resources::new(config.resources.clone()),
-            metadata: metadata(&issuer, &ring.signing)?,
             clients,
             issuer,
             signing: ring.signing,
@@ -276,8 +277,12 @@ fn from_store(stored: &[StoredClient], signing: &SigningKeys) -> BTreeMap<Client
     clients
 }
 
-fn metadata(issuer: &Issuer, signing: &SigningKeys) -> Result<Metadata, SnapshotError> {
-    let document = Bytes::from(ProviderMetadata::new(issuer, &signing.algorithms()).to_json()?);
+fn metadata(
+    issuer: &Issuer,
+    signing: &SigningKeys,
+    claims: &ClaimsPolicy,
+) -> Result<Metadata, SnapshotError> {
+    let document = Bytes::from(ProviderMetadata::new(issuer, &signing.algorithms(), claims).to_json()?);
     Ok(Metadata {
         openid_configuration: document.clone(),
         oauth_authorization_server: document,

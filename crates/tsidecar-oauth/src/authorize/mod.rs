@@ -24,7 +24,7 @@ use crate::fresh::FreshId;
 use crate::id::{ClientId, GrantId, Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::params::Params;
-use crate::pkce::CodeChallenge;
+use crate::pkce::{CHALLENGE_METHODS, CodeChallenge};
 use crate::policy::Policy;
 use crate::resource::{Resource, Resources};
 use crate::scope::{Scope, ScopeToken};
@@ -191,7 +191,7 @@ fn challenge(params: &Params) -> Result<Option<CodeChallenge>, RedirectReason> {
     match (params.get("code_challenge"), params.get("code_challenge_method")) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err(RedirectReason::Challenge),
-        (Some(challenge), Some("S256")) => {
+        (Some(challenge), Some(method)) if CHALLENGE_METHODS.contains(&method) => {
             CodeChallenge::parse(challenge).map(Some).ok_or(RedirectReason::Challenge)
         }
         (Some(_), _) => Err(RedirectReason::ChallengeMethod),
