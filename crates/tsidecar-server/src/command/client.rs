@@ -2,7 +2,7 @@
 
 use hyper::Method;
 use serde_json::{Value, json};
-use tsidecar_oauth::client::AuthMethod;
+use tsidecar_oauth::client::{AuthMethod, Login};
 
 use super::ask::{CommandError, Daemon, segment};
 use super::output::{Output, columns, plain};
@@ -18,7 +18,8 @@ pub enum ClientCommand {
         /// The client id.
         id: String,
     },
-    /// Make a client, and print its secret, once.
+    /// Make a client, and print its secret, once. It has the settings below only: keys of its own, logout, login modes, pushed
+    /// requests, DPoP and lives of tokens are set by a [[client]] in the configuration file, or by PUT /clients/ID on admin.sock.
     Add(Box<Add>),
     /// Give a client a new secret, and print it, once. The one before stays valid beside it until --finish or --now.
     RotateSecret(Rotate),
@@ -153,10 +154,50 @@ fn describe(client: &ClientAnswer) -> String {
     if let Some(algorithm) = client.userinfo_signed_response_alg {
         rows.push(("userinfo", format!("signed with {algorithm}")));
     }
+    rows.extend(settings(client));
     rows.push(("access token", format!("for {}", client.access_token_lifetime)));
     let (idle, absolute) = (&client.refresh_idle_lifetime, &client.refresh_absolute_lifetime);
     rows.push(("refresh token", format!("for {idle} unused, {absolute} in all")));
     columns(&rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
+}
+
+/// Settings that most clients leave alone, where they are set.
+fn settings(client: &ClientAnswer) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    match client.login {
+        Login::Ambient => (),
+        Login::Session => rows.push(("login", "by session".to_owned())),
+        Login::Confirm => rows.push(("login", "after a click on each page".to_owned())),
+    }
+    if let Some(uri) = &client.jwks_uri {
+        rows.push(("keys", format!("at {uri}")));
+    }
+    if client.jwks.is_some() {
+        rows.push(("keys", "registered".to_owned()));
+    }
+    if client.jwks_uri.is_some() || client.jwks.is_some() {
+        let names: Vec<_> = client.assertion_algs.iter().map(|algorithm| algorithm.as_str()).collect();
+        rows.push(("assertions", names.join(", ")));
+    }
+    if client.token_endpoint_audience {
+        rows.push(("assertions", "also for the URL of the token endpoint".to_owned()));
+    }
+    if let Some(algorithm) = client.request_object_signing_alg {
+        rows.push(("request objects", format!("signed with {algorithm}")));
+    }
+    for (name, is_set, value) in [
+        ("request objects", client.require_signed_request_object, "always"),
+        ("pushed requests", client.require_pushed_authorization_requests, "always"),
+        ("DPoP", client.dpop_bound_access_tokens, "always"),
+    ] {
+        rows.extend(is_set.then(|| (name, value.to_owned())));
+    }
+    rows.extend(client.post_logout_redirect_uris.iter().map(|uri| ("after logout", uri.clone())));
+    if let Some(uri) = &client.backchannel_logout_uri {
+        let session = if client.backchannel_logout_session_required { ", with the session" } else { "" };
+        rows.push(("told of logouts", format!("{uri}{session}")));
+    }
+    rows
 }
 
 fn allowed(client: &ClientAnswer) -> String {

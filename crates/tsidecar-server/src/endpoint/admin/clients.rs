@@ -87,10 +87,12 @@ impl Desk<'_> {
         before: Option<ClientSpec>,
         what: &'static str,
     ) -> Result<ClientAnswer, AdminError> {
-        let mut spec = request.into_spec(id.as_str().to_owned());
+        let by_keys = request.proves_by_keys();
+        let mut spec = request.into_spec(id.as_str().to_owned())?;
         let (old_secrets, was_live) = before.map_or((Vec::new(), false), |old| (old.secrets, !old.disabled));
         let secret = match (spec.public, old_secrets.is_empty()) {
             (true, _) => None,
+            (false, true) if by_keys => None,
             (false, true) => Some(ClientSecret::generate(entropy::secret())),
             (false, false) => {
                 spec.secrets = old_secrets;
@@ -134,8 +136,8 @@ impl Desk<'_> {
         let snapshot = self.snapshot.load_full();
         changeable(&snapshot, &id)?;
         let mut spec = self.stored(&id)?.and_then(|record| record.spec).ok_or_else(unknown)?;
-        if spec.public {
-            return Err(AdminError::Public(id));
+        if spec.public || spec.secrets.is_empty() {
+            return Err(AdminError::Secretless(id));
         }
         let newest = spec.secrets.last().copied();
         spec.secrets = match rotation {

@@ -61,9 +61,9 @@ pub(super) enum AdminError {
     /// The client id is none.
     #[error("client_id {0}")]
     Id(#[from] IdError),
-    /// A public client has no secrets.
-    #[error("client \"{0}\" is public: it has no secret")]
-    Public(ClientId),
+    /// A public client has no secrets, nor has one that proves itself by keys.
+    #[error("client \"{0}\" has no secret: it is public, or has keys of its own")]
+    Secretless(ClientId),
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -103,7 +103,7 @@ impl AdminError {
             }
             Self::Exists(_)
             | Self::InFile { .. }
-            | Self::Public(_)
+            | Self::Secretless(_)
             | Self::Keys(KeyError::Rotation(RotationError::NotInUse(_))) => {
                 (StatusCode::CONFLICT, "conflict")
             }

@@ -1,14 +1,18 @@
 //! The JSON of `admin.sock`, for both of its ends. Names are those of RFC 7591 and of tsidp where they have one.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
-use tsidecar_oauth::client::{AuthMethod, Client, ClientSpec, GrantType, PkceRule};
+use serde_json::Value;
+use tsidecar_oauth::client::{
+    AuthMethod, Client, ClientKeys, ClientSpec, GrantType, Login, LogoutSpec, PkceRule,
+};
 use tsidecar_oauth::grant::Grant;
-use tsidecar_oauth::jose::Algorithm;
+use tsidecar_oauth::jose::{Algorithm, VerifyAlgorithm};
 use tsidecar_oauth::policy::Access;
 use tsidecar_oauth::rotation::KeyKind;
 use tsidecar_oauth::secret::ClientSecret;
 use tsidecar_oauth::time::UnixTime;
 
+use super::error::AdminError;
 use crate::config::{Length, spell};
 use crate::keys::{Change, KeyInfo};
 
@@ -21,7 +25,8 @@ pub struct ClientAnswer {
     pub client_name: String,
     /// `redirect_uris`.
     pub redirect_uris: Vec<String>,
-    /// `none` for a public client; another value if only that one is accepted; absent when Basic and post are alike.
+    /// `none` for a public client; another value if only that one is accepted, as `private_key_jwt` of a client with keys and no
+    /// secret; absent when Basic and post are alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_method: Option<AuthMethod>,
     /// `grant_types`.
@@ -48,6 +53,34 @@ pub struct ClientAnswer {
     pub refresh_idle_lifetime: String,
     /// As in the configuration file.
     pub refresh_absolute_lifetime: String,
+    /// How it signs people in.
+    pub login: Login,
+    /// `jwks`: public keys that a file of the client's holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Value>,
+    /// `jwks_uri`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
+    /// As in the configuration file.
+    pub assertion_algs: Vec<VerifyAlgorithm>,
+    /// As in the configuration file.
+    pub token_endpoint_audience: bool,
+    /// `request_object_signing_alg`; absent: all that we know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_object_signing_alg: Option<VerifyAlgorithm>,
+    /// `require_signed_request_object`.
+    pub require_signed_request_object: bool,
+    /// `require_pushed_authorization_requests`.
+    pub require_pushed_authorization_requests: bool,
+    /// `dpop_bound_access_tokens`.
+    pub dpop_bound_access_tokens: bool,
+    /// `post_logout_redirect_uris`.
+    pub post_logout_redirect_uris: Vec<String>,
+    /// `backchannel_logout_uri`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backchannel_logout_uri: Option<String>,
+    /// `backchannel_logout_session_required`.
+    pub backchannel_logout_session_required: bool,
     /// Whether it is switched off.
     pub disabled: bool,
     /// How many secrets are valid; two while one is being rotated.
@@ -63,12 +96,16 @@ impl ClientAnswer {
     /// Tells a client. `source` is the file that it stands in, if it does.
     pub fn new(client: &Client, source: Option<&std::path::Path>) -> Self {
         let (spec, lives) = (client.spec(), client.lives());
-        let public = client.is_public().then_some(AuthMethod::None);
+        let (jwks, jwks_uri) = match &spec.keys {
+            ClientKeys::None => (None, None),
+            ClientKeys::Inline(text) => (serde_json::from_str(text).ok(), None),
+            ClientKeys::Uri(uri) => (None, Some(uri.clone())),
+        };
         Self {
             client_id: spec.id.clone(),
             client_name: spec.name.clone(),
             redirect_uris: spec.redirect_uris.clone(),
-            token_endpoint_auth_method: public.or(spec.strict_auth_method),
+            token_endpoint_auth_method: only_method(spec),
             grant_types: spec.grant_types.clone(),
             response_types: vec!["code".to_owned()],
             pkce: client.pkce(),
@@ -80,6 +117,18 @@ impl ClientAnswer {
             access_token_lifetime: spell(lives.access_token),
             refresh_idle_lifetime: spell(lives.refresh_idle),
             refresh_absolute_lifetime: spell(lives.refresh_absolute),
+            login: spec.login,
+            jwks,
+            jwks_uri,
+            assertion_algs: spec.signed.assertion_algs.clone(),
+            token_endpoint_audience: spec.signed.token_endpoint_audience,
+            request_object_signing_alg: spec.signed.request_object_alg,
+            require_signed_request_object: spec.signed.require_request_object,
+            require_pushed_authorization_requests: spec.require_par,
+            dpop_bound_access_tokens: spec.require_dpop,
+            post_logout_redirect_uris: spec.logout.post_logout_redirect_uris.clone(),
+            backchannel_logout_uri: spec.logout.backchannel_uri.clone(),
+            backchannel_logout_session_required: spec.logout.backchannel_session_required,
             disabled: spec.disabled,
             secrets: spec.secrets.len(),
             source: source.map_or_else(|| "store".to_owned(), |path| path.display().to_string()),
@@ -92,6 +141,15 @@ impl ClientAnswer {
     pub fn with_secret(mut self, secret: Option<&ClientSecret>) -> Self {
         self.client_secret = secret.map(|secret| secret.expose().to_owned());
         self
+    }
+}
+
+/// The only method by which a client may authenticate, if there is one.
+const fn only_method(spec: &ClientSpec) -> Option<AuthMethod> {
+    match spec.strict_auth_method {
+        _ if spec.public => Some(AuthMethod::None),
+        None if spec.secrets.is_empty() => Some(AuthMethod::PrivateKeyJwt),
+        method => method,
     }
 }
 
@@ -113,6 +171,18 @@ pub struct ClientRequest {
     access_token_lifetime: Option<Length>,
     refresh_idle_lifetime: Option<Length>,
     refresh_absolute_lifetime: Option<Length>,
+    login: Login,
+    jwks: Option<Value>,
+    jwks_uri: Option<String>,
+    assertion_algs: Option<Vec<VerifyAlgorithm>>,
+    token_endpoint_audience: bool,
+    request_object_signing_alg: Option<VerifyAlgorithm>,
+    require_signed_request_object: bool,
+    require_pushed_authorization_requests: bool,
+    dpop_bound_access_tokens: bool,
+    post_logout_redirect_uris: Vec<String>,
+    backchannel_logout_uri: Option<String>,
+    backchannel_logout_session_required: bool,
     disabled: bool,
     #[serde(rename = "response_types")]
     _response_types: IgnoredAny,
@@ -128,9 +198,34 @@ impl ClientRequest {
         self.token_endpoint_auth_method == Some(AuthMethod::None)
     }
 
+    /// Tells whether its own keys are all that the client authenticates with: no secret is made for it.
+    pub fn proves_by_keys(&self) -> bool {
+        let by_keys =
+            self.token_endpoint_auth_method.is_none_or(|method| method == AuthMethod::PrivateKeyJwt);
+        by_keys && (self.jwks.is_some() || self.jwks_uri.is_some())
+    }
+
+    /// Where the client's keys are.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] when they are at two places.
+    fn keys(&self) -> Result<ClientKeys, AdminError> {
+        match (&self.jwks, &self.jwks_uri) {
+            (None, None) => Ok(ClientKeys::None),
+            (Some(jwks), None) => Ok(ClientKeys::Inline(jwks.to_string())),
+            (None, Some(uri)) => Ok(ClientKeys::Uri(uri.clone())),
+            (Some(_), Some(_)) => {
+                Err(AdminError::Invalid("a client has its keys in one place: jwks or jwks_uri".to_owned()))
+            }
+        }
+    }
+
     /// The description of the client, without secrets.
-    pub fn into_spec(self, id: String) -> ClientSpec {
-        let public = self.is_public();
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] when its keys are at two places.
+    pub(super) fn into_spec(self, id: String) -> Result<ClientSpec, AdminError> {
+        let (public, keys) = (self.is_public(), self.keys()?);
         let mut spec = ClientSpec {
             name: self.client_name.unwrap_or_else(|| id.clone()),
             id,
@@ -140,8 +235,21 @@ impl ClientRequest {
             allow: self.allow,
             disabled: self.disabled,
             userinfo_alg: self.userinfo_signed_response_alg,
+            keys,
+            login: self.login,
+            require_par: self.require_pushed_authorization_requests,
+            require_dpop: self.dpop_bound_access_tokens,
+            logout: LogoutSpec {
+                post_logout_redirect_uris: self.post_logout_redirect_uris,
+                backchannel_uri: self.backchannel_logout_uri,
+                backchannel_session_required: self.backchannel_logout_session_required,
+            },
             ..ClientSpec::default()
         };
+        spec.signed.token_endpoint_audience = self.token_endpoint_audience;
+        spec.signed.request_object_alg = self.request_object_signing_alg;
+        spec.signed.require_request_object = self.require_signed_request_object;
+        spec.signed.assertion_algs = self.assertion_algs.unwrap_or(spec.signed.assertion_algs);
         let set = |life: &mut _, length: Option<Length>| {
             if let Some(Length(length)) = length {
                 *life = length;
@@ -155,7 +263,7 @@ impl ClientRequest {
         spec.pkce = self.pkce.unwrap_or(spec.pkce);
         spec.id_token_alg = self.id_token_signed_response_alg.unwrap_or(spec.id_token_alg);
         spec.id_token_claims = self.claims_in_id_token.unwrap_or(spec.id_token_claims);
-        spec
+        Ok(spec)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use arc_swap::ArcSwap;
 use http_body_util::{BodyExt, Full};
+use tsidecar_oauth::client::Client;
+use tsidecar_oauth::jose::{ClientKey, VerifyAlgorithm};
 use tsidecar_oauth::secret::ClientSecret;
 use tsidecar_oauth::time::UnixTime;
 
@@ -65,7 +67,7 @@ const NEW: &str = r#"{"client_id":"gitea","client_name":"Gitea","redirect_uris":
 #[tokio::test]
 async fn a_client_is_made_told_and_removed() {
     let office = Office::open();
-    insta::assert_snapshot!(office.ask("POST", "/clients/new", NEW).await, @r#"201 {"client_id":"gitea","client_name":"Gitea","redirect_uris":["https://git.test/cb"],"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"pkce":"or-nonce","id_token_signed_response_alg":"ES256","claims_in_id_token":true,"id_token_lifetime":"5m","access_token_lifetime":"10m","refresh_idle_lifetime":"30d","refresh_absolute_lifetime":"180d","disabled":false,"secrets":1,"source":"store","client_secret":"SECRET"}"#);
+    insta::assert_snapshot!(office.ask("POST", "/clients/new", NEW).await, @r#"201 {"client_id":"gitea","client_name":"Gitea","redirect_uris":["https://git.test/cb"],"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"pkce":"or-nonce","id_token_signed_response_alg":"ES256","claims_in_id_token":true,"id_token_lifetime":"5m","access_token_lifetime":"10m","refresh_idle_lifetime":"30d","refresh_absolute_lifetime":"180d","login":"ambient","assertion_algs":["RS256","PS256","ES256","EdDSA"],"token_endpoint_audience":false,"require_signed_request_object":false,"require_pushed_authorization_requests":false,"dpop_bound_access_tokens":false,"post_logout_redirect_uris":[],"backchannel_logout_session_required":false,"disabled":false,"secrets":1,"source":"store","client_secret":"SECRET"}"#);
     assert_eq!(
         office.ask("POST", "/clients/new", NEW).await,
         r#"409 {"error":"conflict","error_description":"there is a client \"gitea\" already"}"#
@@ -121,6 +123,57 @@ async fn put_is_idempotent_and_takes_what_get_told() {
     assert!(ambiguous.starts_with("400 ") && ambiguous.contains("HTTP Basic"), "{ambiguous}");
     assert!(office.ask("PUT", "/clients/new", &NEW.replace("gitea", "new")).await.starts_with("201 "));
     assert!(office.ask("GET", "/clients/new", "").await.starts_with("200 "));
+}
+
+/// A PUT of what GET told loses no setting of a client, whatever is set.
+#[tokio::test]
+async fn every_setting_is_told_and_taken_back() {
+    let office = Office::open();
+    let key = ClientKey::generate(VerifyAlgorithm::Es256).unwrap();
+    let jwks = serde_json::json!({ "keys": [key.public_jwk()] });
+    let body = |keys: &str, value: &serde_json::Value| {
+        let mut body: serde_json::Value = serde_json::from_str(NEW).unwrap();
+        let more = serde_json::json!({
+            keys: value,
+            "login": "confirm",
+            "assertion_algs": ["PS256", "ES256"],
+            "token_endpoint_audience": true,
+            "request_object_signing_alg": "ES256",
+            "require_signed_request_object": true,
+            "require_pushed_authorization_requests": true,
+            "dpop_bound_access_tokens": true,
+            "post_logout_redirect_uris": ["https://git.test/bye"],
+            "backchannel_logout_uri": "https://git.test/logout",
+            "backchannel_logout_session_required": true,
+            "userinfo_signed_response_alg": "ES256",
+        });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for (keys, value) in [("jwks_uri", "https://git.test/jwks".into()), ("jwks", jwks.clone())] {
+        let asked = body(keys, &value);
+        let (status, made) = office.raw("PUT", "/clients/gitea", &asked.to_string()).await;
+        assert!([200, 201].contains(&status), "{made}");
+        let told: serde_json::Value = serde_json::from_str(&made).unwrap();
+        for (name, value) in asked.as_object().unwrap() {
+            assert_eq!(&told[name], value, "{name}");
+        }
+        assert_eq!(
+            (&told["token_endpoint_auth_method"], &told["secrets"]),
+            (&"private_key_jwt".into(), &0.into())
+        );
+        let spec = || format!("{:?}", Client::spec(office.snapshot.load().client("gitea").unwrap()));
+        office.raw("PUT", "/clients/gitea", &made).await;
+        let before = spec();
+        let (_, told) = office.raw("GET", "/clients/gitea", "").await;
+        assert_eq!((office.raw("PUT", "/clients/gitea", &told).await, spec()), ((200, told), before));
+    }
+    let refused = office.ask("POST", "/clients/gitea/rotate-secret", "").await;
+    assert!(refused.starts_with("409 ") && refused.contains("has no secret"), "{refused}");
+    let mut both = body("jwks", &jwks);
+    both["jwks_uri"] = "https://git.test/jwks".into();
+    let refused = office.ask("PUT", "/clients/gitea", &both.to_string()).await;
+    assert!(refused.starts_with("400 ") && refused.contains("in one place"), "{refused}");
 }
 
 #[tokio::test]
@@ -195,7 +248,7 @@ async fn refusals_say_what_to_do() {
     POST /clients/filed/rotate-secret: 409 {"error":"conflict","error_description":"client \"filed\" stands in /etc/tsidecar/tsidecar.toml: change it there, then `systemctl reload tsidecar`"}
     POST /clients/new: 409 {"error":"conflict","error_description":"client \"filed\" stands in /etc/tsidecar/tsidecar.toml: change it there, then `systemctl reload tsidecar`"}
     POST /clients/new: 400 {"error":"invalid_request","error_description":"the body is not as expected: expected ident at line 1 column 2"}
-    POST /clients/new: 400 {"error":"invalid_request","error_description":"the body is not as expected: unknown field `client_nam`, expected one of `client_id`, `client_name`, `redirect_uris`, `token_endpoint_auth_method`, `grant_types`, `pkce`, `allow`, `id_token_signed_response_alg`, `userinfo_signed_response_alg`, `claims_in_id_token`, `id_token_lifetime`, `access_token_lifetime`, `refresh_idle_lifetime`, `refresh_absolute_lifetime`, `disabled`, `response_types`, `secrets`, `source` at line 1 column 13"}
+    POST /clients/new: 400 {"error":"invalid_request","error_description":"the body is not as expected: unknown field `client_nam`, expected one of `client_id`, `client_name`, `redirect_uris`, `token_endpoint_auth_method`, `grant_types`, `pkce`, `allow`, `id_token_signed_response_alg`, `userinfo_signed_response_alg`, `claims_in_id_token`, `id_token_lifetime`, `access_token_lifetime`, `refresh_idle_lifetime`, `refresh_absolute_lifetime`, `login`, `jwks`, `jwks_uri`, `assertion_algs`, `token_endpoint_audience`, `request_object_signing_alg`, `require_signed_request_object`, `require_pushed_authorization_requests`, `dpop_bound_access_tokens`, `post_logout_redirect_uris`, `backchannel_logout_uri`, `backchannel_logout_session_required`, `disabled`, `response_types`, `secrets`, `source` at line 1 column 13"}
     POST /clients/new: 400 {"error":"invalid_client_metadata","error_description":"client_id starts with \"userid:\", which is kept for people"}
     POST /clients/new: 400 {"error":"invalid_client_metadata","error_description":"needs 1 to 32 redirect_uris"}
     POST /clients/new: 400 {"error":"invalid_client_metadata","error_description":"redirect_uri \"javascript:alert(1)\" has a scheme that is never a redirect target (javascript:, data:, file: and the like)"}
