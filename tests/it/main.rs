@@ -28,6 +28,7 @@ mod killed;
 mod limits;
 mod log_leak;
 mod logout;
+mod metadata;
 mod oidf;
 mod outbound;
 mod par;

@@ -520,3 +520,40 @@ fn a_key_set_that_cannot_be_used_stops_the_start_with_its_reason() {
     tsidecar: [dir]/tsidecar.toml:45: [[client]] jwks_file: an RSA key needs 2048 to 8192 bits
     "#);
 }
+
+/// `client show` tells what a file sets, and that only keys prove the client.
+#[test]
+fn settings_are_shown() {
+    let signer = Signer::new("signer", VerifyAlgorithm::Es256);
+    let more = r#"assertion_algs = ["ES256"]
+login = "confirm"
+require_pushed_authorization_requests = true
+dpop_bound_access_tokens = true
+post_logout_redirect_uris = ["https://signer.test/bye"]
+backchannel_logout_uri = "https://signer.test/logout""#;
+    let daemon = signer.register(Setup::default(), more).start();
+    let shown = daemon.run(&["client", "show", "signer"]);
+    let text =
+        String::from_utf8(shown.stdout).unwrap().replace(&daemon.path("").display().to_string(), "{dir}/");
+    assert_snapshot!(text, @r"
+    id               signer
+    name             Signing application
+    type             confidential
+    state            enabled
+    from             {dir}/tsidecar.toml
+    redirect URI     https://signer.test/callback
+    authenticates    by private_key_jwt only
+    PKCE             or-nonce
+    may sign in      everybody whom the tailnet lets reach us
+    ID token         RS256, for 5m
+    access token     for 10m
+    refresh token    for 30d unused, 180d in all
+    login            after a click on each page
+    keys             registered
+    assertions       ES256
+    pushed requests  always
+    DPoP             always
+    after logout     https://signer.test/bye
+    told of logouts  https://signer.test/logout
+    ");
+}

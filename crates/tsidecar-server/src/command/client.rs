@@ -154,10 +154,10 @@ fn describe(client: &ClientAnswer) -> String {
     if let Some(algorithm) = client.userinfo_signed_response_alg {
         rows.push(("userinfo", format!("signed with {algorithm}")));
     }
-    rows.extend(settings(client));
     rows.push(("access token", format!("for {}", client.access_token_lifetime)));
     let (idle, absolute) = (&client.refresh_idle_lifetime, &client.refresh_absolute_lifetime);
     rows.push(("refresh token", format!("for {idle} unused, {absolute} in all")));
+    rows.extend(settings(client));
     columns(&rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
 }
 
