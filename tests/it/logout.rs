@@ -9,7 +9,7 @@ use crate::support::{
     host::Host,
     tailnet::INTERNET,
     visitor::{Visitor, form_token},
-    wire::form,
+    wire::{cut, form},
 };
 
 const RETURN: &str = "login = \"session\"\npost_logout_redirect_uris = [\"https://app.test/bye\"]";
@@ -220,4 +220,347 @@ fn a_client_without_refresh_tokens_is_told_of_a_logout_days_later() {
     assert_eq!(log_out(&mut alice, &[("id_token_hint", &hint), BYE]).status, 302);
     let claims = verified(&daemon, &token(&host.requests(1)[0]), VerifyAlgorithm::Rs256);
     assert_eq!(claims["sid"], crate::support::wire::jwt(&hint).1["sid"]);
+}
+
+/// Presses *Sign out* on a page of ours.
+fn press(visitor: &mut Visitor<'_>, page: &Reply) -> Reply {
+    let request = Request::post("/logout", &[("form", &form_token(page)), ("answer", "logout")]);
+    visitor.send(request.header("Origin", "https://idp.tail.test"))
+}
+
+/// The reply without what differs each time.
+fn shown(reply: &Reply) -> String {
+    let text = reply.show();
+    let text = cut(&cut(&text, "<style>form{", "</style>"), " 'sha256-G", "'");
+    cut(&cut(&text, "name=\"form\" value=\"", "\""), "__Host-tsidecar-session=", ";")
+}
+
+/// Who answers a question that a hint of theirs led to goes back to the application; a hint of somebody else leads nowhere.
+#[test]
+fn after_the_question_a_hint_of_theirs_leads_back() {
+    let host = Host::start();
+    let daemon = start(&host, &["one"]);
+    let mut alice = Visitor::new(app(&daemon, "one"), &ALICE);
+    let old = sign_in(&mut alice, &[]).member("id_token");
+    let mut bob = Visitor::new(app(&daemon, "one"), &BOB);
+    let bobs = sign_in(&mut bob, &[]).member("id_token");
+    alice.cookie = None;
+    sign_in(&mut alice, &[]);
+    let page = log_out(&mut alice, &[("id_token_hint", &bobs), BYE]);
+    assert!(!page.header("content-security-policy").unwrap().contains("app.test"));
+    let done = press(&mut alice, &page);
+    assert_eq!((done.status, done.header("location")), (200, None), "{}", done.show());
+    alice.confirm(&[]).redirected("code");
+    let page = log_out(&mut alice, &[("id_token_hint", &old), BYE, ("state", "x")]);
+    insta::assert_snapshot!(shown(&page), @r#"
+    200
+    cache-control: no-store
+    content-security-policy: default-src 'none'; style-src 'sha256-[…]' 'sha256-G[…]'; form-action 'self' https://app.test; base-uri 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    referrer-policy: same-origin
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="robots" content="noindex">
+    <title>Sign out? - tsidecar</title>
+    <style>[…]</style>
+    <style>form{[…]</style>
+    </head>
+    <body>
+    <main>
+    <h1>Sign out?</h1>
+    <p>You are <strong>Alice Äxample</strong> on alice-laptop. one asks to sign you out.</p>
+    <p class="cure">Applications that can be told will be told; others may keep you signed in. The next sign-in with this browser asks you first.</p>
+    <form method="post" action="/logout">
+    <input type="hidden" name="form" value="[…]">
+    <button id="logout" class="main" name="answer" value="logout">Sign out</button>
+    </form>
+    </main>
+    </body>
+    </html>
+    "#);
+    insta::assert_snapshot!(shown(&press(&mut alice, &page)), @r#"
+    303
+    cache-control: no-store
+    location: https://app.test/bye?state=x
+    referrer-policy: no-referrer
+    set-cookie: __Host-tsidecar-session=[…]; Max-Age=34560000; Path=/; Secure; HttpOnly; SameSite=Lax
+    "#);
+    let with = |state: &str| Request::post("/logout", &[("id_token_hint", &old), BYE, ("state", state)]);
+    let (long, huge) = ("x".repeat(20_000), "x".repeat(50_000));
+    let page = alice.send(with(&long));
+    let back = press(&mut alice, &page);
+    assert_eq!(back.header("location"), Some(format!("https://app.test/bye?state={long}").as_str()));
+    assert_eq!(alice.send(with(&huge)).status, 400);
+}
+
+/// What a person or an application sees, each kind once.
+#[test]
+#[expect(clippy::too_many_lines, reason = "whole responses, one after the other")]
+fn the_answers() {
+    let host = Host::start();
+    let daemon = start(&host, &["one", "two"]);
+    let mut alice = Visitor::new(app(&daemon, "one"), &ALICE);
+    let hint = sign_in(&mut alice, &[]).member("id_token");
+    let hint = ("id_token_hint", hint.as_str());
+    let question = log_out(&mut alice, &[("client_id", "one"), BYE]);
+    insta::assert_snapshot!(shown(&question), @r#"
+    200
+    cache-control: no-store
+    content-security-policy: default-src 'none'; style-src 'sha256-[…]' 'sha256-G[…]'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    referrer-policy: same-origin
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="robots" content="noindex">
+    <title>Sign out? - tsidecar</title>
+    <style>[…]</style>
+    <style>form{[…]</style>
+    </head>
+    <body>
+    <main>
+    <h1>Sign out?</h1>
+    <p>You are <strong>Alice Äxample</strong> on alice-laptop. one asks to sign you out.</p>
+    <p class="cure">Applications that can be told will be told; others may keep you signed in. The next sign-in with this browser asks you first.</p>
+    <form method="post" action="/logout">
+    <input type="hidden" name="form" value="[…]">
+    <button id="logout" class="main" name="answer" value="logout">Sign out</button>
+    </form>
+    </main>
+    </body>
+    </html>
+    "#);
+    let wrong = log_out(&mut alice, &[("id_token_hint", "a.b.c"), BYE]);
+    insta::assert_snapshot!(shown(&wrong), @r#"
+    400
+    cache-control: no-store
+    content-security-policy: default-src 'none'; style-src 'sha256-[…]'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    referrer-policy: same-origin
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="robots" content="noindex">
+    <title>The application asked for a sign-out that cannot be trusted - tsidecar</title>
+    <style>[…]</style>
+    </head>
+    <body>
+    <main>
+    <h1>The application asked for a sign-out that cannot be trusted</h1>
+    <p>You are still signed in, and for your safety nobody is sent to where the application said.</p>
+    <p class="cure">Sign out on this service&#39;s own page, and tell the person who runs the application.</p>
+    <p class="detail">For an administrator: id_token_hint: the JWT is not of three parts in base64url</p>
+    </main>
+    </body>
+    </html>
+    "#);
+    let other = log_out(&mut alice, &[hint, ("client_id", "two"), BYE]);
+    insta::assert_snapshot!(shown(&other), @r#"
+    400
+    cache-control: no-store
+    content-security-policy: default-src 'none'; style-src 'sha256-[…]'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    referrer-policy: same-origin
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="robots" content="noindex">
+    <title>The application asked for a sign-out that cannot be trusted - tsidecar</title>
+    <style>[…]</style>
+    </head>
+    <body>
+    <main>
+    <h1>The application asked for a sign-out that cannot be trusted</h1>
+    <p>You are still signed in, and for your safety nobody is sent to where the application said.</p>
+    <p class="cure">Sign out on this service&#39;s own page, and tell the person who runs the application.</p>
+    <p class="detail">For an administrator: client_id is not the client to which id_token_hint was issued</p>
+    </main>
+    </body>
+    </html>
+    "#);
+    let elsewhere = log_out(&mut alice, &[hint, ("post_logout_redirect_uri", "https://app.test/bye?x")]);
+    insta::assert_snapshot!(shown(&elsewhere), @r#"
+    400
+    cache-control: no-store
+    content-security-policy: default-src 'none'; style-src 'sha256-[…]'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    referrer-policy: same-origin
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="robots" content="noindex">
+    <title>The application asked for a sign-out that cannot be trusted - tsidecar</title>
+    <style>[…]</style>
+    </head>
+    <body>
+    <main>
+    <h1>The application asked for a sign-out that cannot be trusted</h1>
+    <p>You are still signed in, and for your safety nobody is sent to where the application said.</p>
+    <p class="cure">Sign out on this service&#39;s own page, and tell the person who runs the application.</p>
+    <p class="detail">For an administrator: post_logout_redirect_uri is not registered for the client</p>
+    </main>
+    </body>
+    </html>
+    "#);
+    let forged = Request::post("/logout", &[("form", "AAAA"), ("answer", "logout")]);
+    insta::assert_snapshot!(shown(&alice.send(forged)), @r#"
+    403
+    cache-control: no-store
+    content-security-policy: default-src 'none'; style-src 'sha256-[…]'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    referrer-policy: same-origin
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="robots" content="noindex">
+    <title>This was not sent by you - tsidecar</title>
+    <style>[…]</style>
+    </head>
+    <body>
+    <main>
+    <h1>This was not sent by you</h1>
+    <p>Another web page, or a program, tried to answer in your name.</p>
+    <p class="cure">If you meant to sign out, open this page anew.</p>
+
+    </main>
+    </body>
+    </html>
+    "#);
+    let outside = daemon.send(&INTERNET, Request::get("/logout"));
+    insta::assert_snapshot!(shown(&outside), @r#"
+    403
+    cache-control: no-store
+    content-security-policy: default-src 'none'; style-src 'sha256-[…]'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    referrer-policy: same-origin
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="robots" content="noindex">
+    <title>Open this from your tailnet - tsidecar</title>
+    <style>[…]</style>
+    </head>
+    <body>
+    <main>
+    <h1>Open this from your tailnet</h1>
+    <p>Signing out works only from a device that is connected to the tailnet, and this one is not.</p>
+    <p class="cure">Connect Tailscale on this device, then load this page again.</p>
+
+    </main>
+    </body>
+    </html>
+    "#);
+    let method = alice.send(Request::new("PUT", "/logout"));
+    insta::assert_snapshot!(shown(&method), @r#"
+    405
+    allow: GET, POST
+    cache-control: no-store
+    content-security-policy: default-src 'none'; style-src 'sha256-[…]'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    referrer-policy: same-origin
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="robots" content="noindex">
+    <title>This page cannot be reached like this - tsidecar</title>
+    <style>[…]</style>
+    </head>
+    <body>
+    <main>
+    <h1>This page cannot be reached like this</h1>
+    <p>The application sent its request in a way that does not exist.</p>
+    <p class="cure">Go back to the application and start again.</p>
+    <p class="detail">For an administrator: this page answers GET, POST</p>
+    </main>
+    </body>
+    </html>
+    "#);
+    insta::assert_snapshot!(shown(&log_out(&mut alice, &[hint, BYE, ("state", "x")])), @r#"
+    302
+    cache-control: no-store
+    location: https://app.test/bye?state=x
+    referrer-policy: no-referrer
+    set-cookie: __Host-tsidecar-session=[…]; Max-Age=34560000; Path=/; Secure; HttpOnly; SameSite=Lax
+    "#);
+    let code = alice.confirm(&[]).redirected("code");
+    let hint = alice.app.redeem(&ALICE, &code, &[]).member("id_token");
+    let posted = Request::post("/logout", &[("id_token_hint", hint.as_str()), BYE]);
+    insta::assert_snapshot!(shown(&alice.send(posted)), @r#"
+    303
+    cache-control: no-store
+    location: https://app.test/bye
+    referrer-policy: no-referrer
+    set-cookie: __Host-tsidecar-session=[…]; Max-Age=34560000; Path=/; Secure; HttpOnly; SameSite=Lax
+    "#);
+    let page = log_out(&mut alice, &[]);
+    insta::assert_snapshot!(shown(&press(&mut alice, &page)), @r#"
+    200
+    cache-control: no-store
+    content-security-policy: default-src 'none'; style-src 'sha256-[…]'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    referrer-policy: same-origin
+    set-cookie: __Host-tsidecar-session=[…]; Max-Age=34560000; Path=/; Secure; HttpOnly; SameSite=Lax
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="robots" content="noindex">
+    <title>You are signed out - tsidecar</title>
+    <style>[…]</style>
+    </head>
+    <body>
+    <main>
+    <h1>You are signed out</h1>
+    <p>Applications that can be told are being told; others may keep you signed in.</p>
+    <p class="cure">You can close this page. The next sign-in with this browser asks you first.</p>
+
+    </main>
+    </body>
+    </html>
+    "#);
 }

@@ -1,6 +1,6 @@
 //! `/logout`: what a request to end a session comes to (OpenID Connect RP-Initiated Logout 1.0).
 //!
-//! Layer 2. Somebody is redirected only to a registered URI of the client to which a valid hint was issued, and nobody is signed
+//! Layer 2. Somebody is redirected only to a registered URI of the client to which a hint of theirs was issued, and nobody is signed
 //! out unasked but by a hint of their own session in this very browser, or, in a browser without session, by a hint of a sign-in
 //! that belonged to none. Everything else is a question on a page of ours.
 
@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::device::FormError;
 use crate::grant::Grant;
 use crate::hint::{self, HintError, IdTokenHint};
-use crate::id::{DeviceId, SessionId, Subject};
+use crate::id::{ClientId, DeviceId, SessionId, Subject};
 use crate::identity::Identity;
 use crate::jose::SigningKeys;
 use crate::params::Params;
@@ -95,8 +95,12 @@ impl<'a> LogoutRequest<'a> {
     pub fn step(&self, identity: &Identity, browser: &Browser) -> Step {
         let Some(hint) = &self.hint else { return Step::Ask };
         let session = browser.session().map(|session| session.id.to_string());
-        let is_theirs = hint.subject == identity.subject.as_str();
-        if is_theirs && hint.session == session { Step::End } else { Step::Ask }
+        if self.is_of(identity) && hint.session == session { Step::End } else { Step::Ask }
+    }
+
+    /// Whether the hint is of a sign-in of this person.
+    fn is_of(&self, identity: &Identity) -> bool {
+        self.hint.as_ref().is_some_and(|hint| hint.subject == identity.subject.as_str())
     }
 
     /// The client that asks, if it says so.
@@ -155,13 +159,43 @@ pub struct LogoutForm {
     subject: Subject,
     device: DeviceId,
     expires_at: UnixTime,
+    asking: Option<Asking>,
+}
+
+/// The client that asks, where it proved by a hint of this very person that it knows them.
+#[derive(Debug, Serialize, Deserialize)]
+struct Asking {
+    client: ClientId,
+    is_without_session: bool,
+    location: Option<String>,
 }
 
 impl LogoutForm {
-    /// The form for a person who is asked.
-    pub fn new(identity: &Identity, now: UnixTime) -> Self {
+    /// The form for a person who is asked. Where they go afterwards is sealed into it, if the hint was issued for them; it is
+    /// nothing that a request without hint, or with somebody else's, could bring about.
+    pub fn new(identity: &Identity, request: &LogoutRequest<'_>, now: UnixTime) -> Self {
         let (subject, device) = (identity.subject.clone(), identity.device.id.clone());
-        Self { subject, device, expires_at: now.after(FORM_LIFETIME) }
+        let asking = request.client().filter(|_| request.is_of(identity)).map(|client| Asking {
+            client: client.id().clone(),
+            is_without_session: request.is_without_session(),
+            location: request.location().map(str::to_owned),
+        });
+        Self { subject, device, expires_at: now.after(FORM_LIFETIME), asking }
+    }
+
+    /// The client that asks, if it proved that it knows the person.
+    pub fn client(&self) -> Option<&ClientId> {
+        self.asking.as_ref().map(|asking| &asking.client)
+    }
+
+    /// See [`LogoutRequest::is_without_session`].
+    pub fn is_without_session(&self) -> bool {
+        self.asking.as_ref().is_some_and(|asking| asking.is_without_session)
+    }
+
+    /// Where the person goes afterwards; `None` for a page of ours.
+    pub fn location(&self) -> Option<&str> {
+        self.asking.as_ref()?.location.as_deref()
     }
 
     /// Judges who sends it, and when.
@@ -278,7 +312,8 @@ mod tests {
 
     #[test]
     fn the_form_is_for_one_person_on_one_device_and_for_ten_minutes() {
-        let form = LogoutForm::new(&alice(), at(1_000));
+        let request = LogoutRequest { hint: None, client: None, location: None };
+        let form = LogoutForm::new(&alice(), &request, at(1_000));
         assert_eq!(form.check(&alice(), at(1_599)), Ok(()));
         assert_eq!(form.check(&alice(), at(1_600)), Err(FormError::Expired));
         let bob = Identity { subject: Subject::user(7), ..alice() };
@@ -286,5 +321,27 @@ mod tests {
         let mut elsewhere = alice();
         elsewhere.device.id = DeviceId::parse("nOTHER").unwrap();
         assert_eq!(form.check(&elsewhere, at(1_001)), Err(FormError::Foreign));
+    }
+
+    /// Nobody but the person to whom a hint was issued is sent on after the question.
+    #[test]
+    fn the_form_carries_what_a_hint_of_theirs_proves() {
+        let client = client();
+        let form = |subject: Option<&str>| {
+            let hint = |subject: &str| IdTokenHint {
+                subject: subject.into(),
+                client: "grafana".into(),
+                session: None,
+            };
+            let location = Some("https://grafana.test/bye".to_owned());
+            let request = LogoutRequest { hint: subject.map(hint), client: Some(&client), location };
+            let form = LogoutForm::new(&alice(), &request, at(1_000));
+            (form.client().cloned(), form.location().map(str::to_owned), form.is_without_session())
+        };
+        let alice = alice();
+        let proven = (Some(client.id().clone()), Some("https://grafana.test/bye".to_owned()), true);
+        assert_eq!(form(Some(alice.subject.as_str())), proven);
+        assert_eq!(form(Some("userid:7")), (None, None, false));
+        assert_eq!(form(None), (None, None, false));
     }
 }

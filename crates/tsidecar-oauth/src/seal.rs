@@ -473,9 +473,10 @@ impl SealingKeys {
     /// Seals the form by which a person signs out.
     ///
     /// # Errors
-    /// [`SealError`] when the facts are too long.
+    /// [`SealError::TooLong`] when the form would be longer than [`LONGEST_FORM`], [`SealError::NoKey`].
     pub fn seal_logout(&self, form: &LogoutForm, nonce: FreshNonce) -> Result<TokenText, SealError> {
-        self.seal(Purpose::Logout, form, nonce, "").map(TokenText::new)
+        let text = self.seal(Purpose::Logout, form, nonce, "")?;
+        if text.len() > LONGEST_FORM { Err(SealError::TooLong) } else { Ok(TokenText::new(text)) }
     }
 
     /// Opens such a form. Whether it has expired, and whose it is, is for the caller to judge ([`LogoutForm::check`]).
@@ -483,7 +484,7 @@ impl SealingKeys {
     /// # Errors
     /// [`SealError`] when it is no form of ours.
     pub fn open_logout(&self, text: &str) -> Result<LogoutForm, SealError> {
-        self.open(Purpose::Logout, text)
+        self.open_within(Purpose::Logout, text, LONGEST_FORM)
     }
 
     /// Writes a refresh token, `tsrt_…`: derived, so the same generation gives the same token again.

@@ -224,10 +224,10 @@ fn too_many(route: Route, retry_after: u32) -> Answer {
 
 fn wrong_method(methods: &'static str) -> Answer {
     let notice = Notice {
-        title: "This is not how sign-in works",
-        what: "The application sent its sign-in request in a way that does not exist.",
+        title: "This page cannot be reached like this",
+        what: "The application sent its request in a way that does not exist.",
         cure: "Go back to the application and start again.",
-        detail: "the authorization endpoint answers GET and POST",
+        detail: &format!("this page answers {methods}"),
     };
     let mut answer = notice.answer(StatusCode::METHOD_NOT_ALLOWED);
     answer.headers_mut().insert(hyper::header::ALLOW, hyper::header::HeaderValue::from_static(methods));

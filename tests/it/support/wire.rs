@@ -167,7 +167,7 @@ impl Reply {
 }
 
 /// Leaves out what stands between two marks.
-fn cut(text: &str, from: &str, until: &str) -> String {
+pub(crate) fn cut(text: &str, from: &str, until: &str) -> String {
     match text.split_once(from).and_then(|(before, rest)| Some((before, rest.split_once(until)?.1))) {
         Some((before, after)) => format!("{before}{from}[…]{until}{after}"),
         None => text.to_owned(),

@@ -2,7 +2,7 @@
 
 mod page;
 
-pub(super) use self::page::with_buttons;
+pub(super) use self::page::leading_to;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -15,10 +15,13 @@ use crate::web::response::Answer;
 /// The style of these pages beside that of all pages, by its hash.
 const OWN_STYLE: &str = "'sha256-Gx063gGAo4Zxa7+9rsGeX7zW19RVfpsfe+SffAwg4Z8='";
 
-/// What the pages may do: show their two styles, and send their form to us (attack A11).
-fn policy() -> String {
+/// What the pages may do: show their two styles, and send their form to us (attack A11). `target` is where the answer of the
+/// form may lead, for browsers apply `form-action` to redirects, too.
+fn policy(target: Option<&str>) -> String {
     format!(
-        "default-src 'none'; style-src {STYLE} {OWN_STYLE}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src {STYLE} {OWN_STYLE}; form-action 'self'{}{}; base-uri 'none'; frame-ancestors 'none'",
+        target.map_or("", |_| " "),
+        target.unwrap_or_default()
     )
 }
 
@@ -131,9 +134,14 @@ fn show(status: StatusCode, rendered: askama::Result<String>) -> Answer {
 
 /// A page with the style of these ones: its buttons take no pointer for the first second.
 pub(in crate::endpoint) fn with_buttons(status: StatusCode, text: String) -> Answer {
+    leading_to(None, status, text)
+}
+
+/// As [`with_buttons`], with the source of a policy to which the answer of the form may lead.
+pub(in crate::endpoint) fn leading_to(target: Option<&str>, status: StatusCode, text: String) -> Answer {
     let mut answer = page::html(status, text);
     // Without a second style the page still reads well, should this ever be no header value.
-    if let Ok(policy) = HeaderValue::from_str(&policy()) {
+    if let Ok(policy) = HeaderValue::from_str(&policy(target)) {
         answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     answer
@@ -210,7 +218,7 @@ mod tests {
             .map(|part| part.split_once("</style>").unwrap().0)
             .map(|style| format!("'sha256-{}'", Base64::encode_string(&Sha256::digest(style.as_bytes()))))
             .collect();
-        assert!(policy().contains(&format!("style-src {};", hashes.join(" "))), "{hashes:?}");
+        assert!(policy(None).contains(&format!("style-src {};", hashes.join(" "))), "{hashes:?}");
     }
 
     #[test]

@@ -13,8 +13,10 @@ use tsidecar_oauth::id::{GrantId, Subject};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::logout::{Extent, LogoutForm, LogoutRequest, Step, ends_with_session};
 use tsidecar_oauth::params::Params;
+use tsidecar_oauth::seal::SealError;
 use tsidecar_oauth::session::{Browser, SIGNED_OUT_LIFETIME, SessionCookie};
 use tsidecar_oauth::time::UnixTime;
+use tsidecar_oauth::uri::policy_source;
 
 use self::page::Stay;
 use crate::app::App;
@@ -115,20 +117,23 @@ impl Visit<'_> {
             Stay::Wrong(error.to_string())
         })?;
         if request.step(&self.identity, &self.browser) == Step::Ask {
-            let form = LogoutForm::new(&self.identity, self.now);
-            let form = self.snapshot.sealing.seal_logout(&form, entropy::nonce());
-            let form = form.map_err(|error| Stay::Broken(error.to_string()))?;
-            return Ok(page::question(&self.identity, request.client(), &form));
+            return self.question(&request);
         }
         let sessionless = request.client().filter(|_| request.is_without_session());
         self.log_out(request.client(), sessionless).await?;
-        match request.location() {
-            Some(location) => {
-                let answer = redirect(status, location);
-                self.signed_out(answer.ok_or_else(|| Stay::Broken("the location is no header".to_owned()))?)
-            }
-            None => self.signed_out(page::done()),
-        }
+        self.signed_out(status, request.location())
+    }
+
+    /// Asks the person.
+    fn question(&self, request: &LogoutRequest<'_>) -> Result<Answer, Stay> {
+        let form = LogoutForm::new(&self.identity, request, self.now);
+        let target = form.location().and_then(policy_source);
+        let sealed =
+            self.snapshot.sealing.seal_logout(&form, entropy::nonce()).map_err(|error| match error {
+                SealError::TooLong => Stay::Unusable(StatusCode::BAD_REQUEST, "state is too long".to_owned()),
+                error => Stay::Broken(error.to_string()),
+            })?;
+        Ok(page::question(&self.identity, request.client(), &sealed, target.as_deref()))
     }
 
     /// The button was pressed.
@@ -139,12 +144,15 @@ impl Visit<'_> {
         }
         let opened = self.snapshot.sealing.open_logout(params.get("form").unwrap_or_default());
         let opened = opened.map_err(tsidecar_oauth::device::FormError::Seal);
-        if let Err(error) = opened.and_then(|form| form.check(&self.identity, self.now)) {
+        let form = opened.and_then(|form| form.check(&self.identity, self.now).map(|()| form));
+        let form = form.map_err(|error| {
             audit::form_refused(self.caller, &self.identity, error);
-            return Err(Stay::Stale);
-        }
-        self.log_out(None, None).await?;
-        self.signed_out(page::done())
+            Stay::Stale
+        })?;
+        let client = form.client().and_then(|id| self.snapshot.clients.get(id)).map(AsRef::as_ref);
+        self.log_out(client, client.filter(|_| form.is_without_session())).await?;
+        // A client that is gone by now leads nobody anywhere.
+        self.signed_out(StatusCode::SEE_OTHER, client.and(form.location()))
     }
 
     /// Ends the session of the browser, the grants that end with it, and queues what clients are told: one change.
@@ -180,8 +188,10 @@ impl Visit<'_> {
         Ok(())
     }
 
-    /// Adds the mark by which this browser remembers that somebody signed out.
-    fn signed_out(&self, mut answer: Answer) -> Result<Answer, Stay> {
+    /// Sends the person on, or says that it is done, with the mark by which this browser remembers that somebody signed out.
+    fn signed_out(&self, status: StatusCode, location: Option<&str>) -> Result<Answer, Stay> {
+        let answer = location.map_or_else(|| Some(page::done()), |location| redirect(status, location));
+        let mut answer = answer.ok_or_else(|| Stay::Broken("the location is no header".to_owned()))?;
         let mark = SessionCookie::SignedOut { at: self.now };
         let sealed = self.snapshot.sealing.seal_session(&mark, entropy::nonce());
         let sealed = sealed.map_err(|error| Stay::Broken(error.to_string()))?;

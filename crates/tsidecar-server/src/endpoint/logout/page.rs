@@ -7,7 +7,7 @@ use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::secret::TokenText;
 
 use crate::audit;
-use crate::endpoint::device::with_buttons;
+use crate::endpoint::device::leading_to;
 use crate::failure::Failure;
 use crate::identity::RefusedNode;
 use crate::web::page::{Notice, unavailable};
@@ -23,14 +23,19 @@ struct Question<'a> {
     form: &'a str,
 }
 
-/// The page that asks.
-pub(super) fn question(identity: &Identity, client: Option<&Client>, form: &TokenText) -> Answer {
+/// The page that asks. `target` is where the answer may lead, as the source of a policy.
+pub(super) fn question(
+    identity: &Identity,
+    client: Option<&Client>,
+    form: &TokenText,
+    target: Option<&str>,
+) -> Answer {
     let names = [identity.display_name.as_str(), identity.login.as_str()];
     let person = names.into_iter().find(|name| !name.is_empty()).unwrap_or(identity.subject.as_str());
     let device = identity.device.name.split('.').next().unwrap_or_default();
     let client = client.map_or("", Client::name);
     let page = Question { person, device, client, form: form.expose() };
-    with_buttons(StatusCode::OK, page.render().unwrap_or_default())
+    leading_to(target, StatusCode::OK, page.render().unwrap_or_default())
 }
 
 /// The page that says that it is done.
