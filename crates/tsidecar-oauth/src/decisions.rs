@@ -36,8 +36,8 @@
 //! # A logout ends refresh tokens of its session, but for `offline_access`
 //! OpenID Connect Back-Channel Logout §2.7. What other browsers, devices and people have stays: an old ID token ends nobody's
 //! session, and only a hint of this very session ends it unasked (a hint of no session only what has none, in a browser that has
-//! none). A code from before the logout gives nothing after it. Without a hint nobody is sent anywhere afterwards, not even to a
-//! registered address: whoever wrote the link is not known.
+//! none). A code from before the logout gives nothing after it. Without a hint of theirs nobody is sent anywhere afterwards, not even
+//! to a registered address: whoever wrote the link is not known.
 //!
 //! # A device that is gone ends grants after half a minute
 //! Each grant dies at its next use at once. Telling applications waits until the device is still gone, or the person still not

@@ -151,7 +151,8 @@ impl Visit<'_> {
         })?;
         let client = form.client().and_then(|id| self.snapshot.clients.get(id)).map(AsRef::as_ref);
         self.log_out(client, client.filter(|_| form.is_without_session())).await?;
-        // A client that is gone by now leads nobody anywhere.
+        // A client that is gone or switched off by now leads nobody anywhere.
+        let client = client.filter(|client| !client.is_disabled());
         self.signed_out(StatusCode::SEE_OTHER, client.and(form.location()))
     }
 
