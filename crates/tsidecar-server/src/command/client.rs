@@ -18,8 +18,10 @@ pub enum ClientCommand {
         /// The client id.
         id: String,
     },
-    /// Make a client, and print its secret, once. It has the settings below only: keys of its own, logout, login modes, pushed
-    /// requests, DPoP and lives of tokens are set by a [[client]] in the configuration file, or by PUT /clients/ID on admin.sock.
+    /// Make a client, and print its secret, once.
+    ///
+    /// It can have the settings below only: grant types, keys of its own, logout, login modes, pushed requests, DPoP and lives of
+    /// tokens are set by a [[client]] in the configuration file, or by PUT /clients/ID on admin.sock.
     Add(Box<Add>),
     /// Give a client a new secret, and print it, once. The one before stays valid beside it until --finish or --now.
     RotateSecret(Rotate),
