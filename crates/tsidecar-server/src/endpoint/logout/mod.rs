@@ -164,10 +164,10 @@ impl Visit<'_> {
             sessionless: sessionless.map(|client| (client, &self.identity.device.id)),
         };
         let intent = self.app.store.intent();
+        let life = self.snapshot.config().session_lifetime;
         let mut change = LogOut {
             // No sooner than any cookie with it dies.
-            session: session
-                .map(|session| (session.id, session.expires_at.max(self.now.after(SIGNED_OUT_LIFETIME)))),
+            session: session.map(|session| (session.id, session.expires_at.max(self.now.after(life)))),
             ..LogOut::default()
         };
         for grant in grants_of(&*self.app.store, &self.identity.subject)? {
