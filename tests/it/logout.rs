@@ -172,6 +172,22 @@ fn after_a_logout_an_ambient_client_asks_once() {
     assert!(alice.authorize(&[("prompt", "none")]).redirect("code").is_some());
 }
 
+/// More grants than one change ends: none is left, and the client is told once.
+#[test]
+fn a_session_of_very_many_sign_ins_ends_whole() {
+    let host = Host::start();
+    let daemon = start(&host, &["one"]);
+    let mut alice = Visitor::new(app(&daemon, "one"), &ALICE);
+    let first = sign_in(&mut alice, &[]);
+    let tokens: Vec<_> = (0..70).map(|_| sign_in(&mut alice, &[]).member("refresh_token")).collect();
+    let hint = first.member("id_token");
+    assert_eq!(log_out(&mut alice, &[("id_token_hint", &hint), BYE]).status, 302);
+    for token in &tokens {
+        assert_eq!(app(&daemon, "one").refresh(&ALICE, token, &[]).error(), "invalid_grant");
+    }
+    assert_eq!(daemon.log().matches("event=\"logged_out\"").count(), 1);
+}
+
 /// A42 for sessions: what was issued before a logout and not used until then is worth nothing.
 #[test]
 fn a_code_from_before_a_logout_gives_nothing_after_it() {

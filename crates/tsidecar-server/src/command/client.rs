@@ -21,7 +21,7 @@ pub enum ClientCommand {
     /// Make a client, and print its secret, once.
     ///
     /// It can have the settings below only: grant types, keys of its own, logout, login modes, pushed requests, DPoP and lives of
-    /// tokens are set by a [[client]] in the configuration file, or by PUT /clients/ID on admin.sock.
+    /// tokens are set by an entry of the configuration file, or by PUT /clients/ID on admin.sock.
     Add(Box<Add>),
     /// Give a client a new secret, and print it, once. The one before stays valid beside it until --finish or --now.
     RotateSecret(Rotate),

@@ -2,6 +2,7 @@
 
 mod page;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hyper::header::{HeaderMap, SET_COOKIE};
@@ -9,7 +10,7 @@ use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::backchannel::{Cause, Notice};
 use tsidecar_oauth::client::Client;
 use tsidecar_oauth::grant::Grant;
-use tsidecar_oauth::id::{GrantId, Subject};
+use tsidecar_oauth::id::GrantId;
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::logout::{Extent, LogoutForm, LogoutRequest, Step, ends_with_session};
 use tsidecar_oauth::params::Params;
@@ -24,15 +25,17 @@ use crate::failure::Failure;
 use crate::identity::Sighting;
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
-use crate::store::{LogOut, Store, StoreError};
+use crate::store::{LogOut, StoreError};
 use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, redirect};
 use crate::web::{body, cookie, form};
 use crate::{audit, entropy};
 
-/// Grants of one person that are read at a time, and at most: the sweep keeps sixteen of each client and device.
+/// Grants of one person that are read at a time.
 const PAGE: usize = 256;
-const MOST_GRANTS: usize = 4096;
+
+/// Grants that one change ends at most: logins wait for no more than that.
+const CHUNK: usize = 64;
 
 /// A person at the page, and what is known of their browser.
 struct Visit<'a> {
@@ -156,37 +159,72 @@ impl Visit<'_> {
         self.signed_out(StatusCode::SEE_OTHER, client.and(form.location()))
     }
 
-    /// Ends the session of the browser, the grants that end with it, and queues what clients are told: one change.
+    /// Ends the session of the browser and the grants that end with it, and queues what clients are told: one change, and more
+    /// only for whoever has very many grants, so that logins of others need not wait for all of them.
+    ///
+    /// The last look finds nothing: a code that was redeemed since the one before is not forgotten, and none is redeemed once the
+    /// session has ended.
     async fn log_out(&self, asking: Option<&Client>, sessionless: Option<&Client>) -> Result<(), Stay> {
         let session = self.browser.session();
         let extent = Extent {
             session: session.map(|session| session.id),
             sessionless: sessionless.map(|client| (client, &self.identity.device.id)),
         };
-        let intent = self.app.store.intent();
-        let life = self.snapshot.config().session_lifetime;
-        let mut change = LogOut {
-            // No sooner than any cookie with it dies.
-            session: session.map(|session| (session.id, session.expires_at.max(self.now.after(life)))),
-            ..LogOut::default()
-        };
-        for grant in grants_of(&*self.app.store, &self.identity.subject)? {
-            if extent.covers(&grant) && !grant.is_revoked() {
+        // No sooner than any cookie with it dies.
+        let until =
+            |expires_at: UnixTime| expires_at.max(self.now.after(self.snapshot.config().session_lifetime));
+        let mut ending = session.map(|session| (session.id, until(session.expires_at)));
+        let (mut seen, mut told, mut revoked, mut first) = (BTreeSet::new(), BTreeSet::new(), 0, true);
+        loop {
+            let intent = self.app.store.intent();
+            let grants = self.covered(&extent, &seen)?;
+            if grants.is_empty() && !first {
+                break;
+            }
+            let mut change = LogOut { session: ending.take(), ..LogOut::default() };
+            for grant in &grants {
                 let client = self.snapshot.clients.get(&grant.facts().client);
                 let target = client.and_then(|client| client.backchannel());
-                change.tell.extend(target.map(|t| Notice::of(&grant, Cause::LoggedOut, t.clone())));
-                change.revoke.extend(ends_with_session(&grant).then(|| grant.id()));
+                let notice = target.map(|target| Notice::of(grant, Cause::LoggedOut, target.clone()));
+                change.tell.extend(notice.filter(|notice| told.insert(notice.key())));
+                change.revoke.extend(ends_with_session(grant).then(|| grant.id()));
             }
+            revoked += change.revoke.len();
+            seen.extend(grants.iter().map(Grant::id));
+            let pending = self.app.store.log_out(change, self.now);
+            drop(intent);
+            pending.await?;
+            first = false;
         }
-        change.tell.sort_by_key(Notice::key);
-        change.tell.dedup_by_key(|notice| notice.key());
-        let (told, revoked) = (change.tell.len(), change.revoke.len());
-        let pending = self.app.store.log_out(change, self.now);
-        drop(intent);
-        pending.await?;
         let session = session.map(|session| session.id);
-        audit::logged_out(self.caller, &self.identity, asking, session, [told, revoked]);
+        audit::logged_out(self.caller, &self.identity, asking, session, [told.len(), revoked]);
         Ok(())
+    }
+
+    /// Live grants that belong to what ends, beside those that were seen: so many as one change takes.
+    fn covered(&self, extent: &Extent<'_>, seen: &BTreeSet<GrantId>) -> Result<Vec<Grant>, StoreError> {
+        let range = GrantId::range(&self.identity.subject);
+        let mut start = [0; 24];
+        start.iter_mut().zip(range).for_each(|(to, from)| *to = from);
+        let (mut grants, mut after) = (Vec::new(), Some(GrantId::from_bytes(start)));
+        let wanted = |grant: &Grant| {
+            let facts = grant.facts();
+            facts.subject == self.identity.subject
+                && facts.issued_at <= self.now
+                && extent.covers(grant)
+                && !grant.is_revoked()
+                && !seen.contains(&grant.id())
+        };
+        while let Some(last) = after.filter(|id| id.as_bytes().starts_with(&range)) {
+            let page = self.app.store.grants_after(Some(last), PAGE)?;
+            grants.extend(page.grants.into_iter().filter(wanted));
+            if grants.len() >= CHUNK {
+                grants.truncate(CHUNK);
+                break;
+            }
+            after = page.next;
+        }
+        Ok(grants)
     }
 
     /// Sends the person on, or says that it is done, with the mark by which this browser remembers that somebody signed out.
@@ -200,25 +238,5 @@ impl Visit<'_> {
         let cookie = cookie.ok_or_else(|| Stay::Broken("the cookie is no header".to_owned()))?;
         answer.headers_mut().insert(SET_COOKIE, cookie);
         Ok(answer)
-    }
-}
-
-/// The grants of a person: one range of keys.
-fn grants_of(store: &dyn Store, subject: &Subject) -> Result<Vec<Grant>, StoreError> {
-    let mut first = [0; 24];
-    first.iter_mut().zip(GrantId::range(subject)).for_each(|(to, from)| *to = from);
-    let (mut grants, mut after) = (Vec::new(), GrantId::from_bytes(first));
-    loop {
-        let page = store.grants_after(Some(after), PAGE)?;
-        let read = page.grants.len();
-        grants.extend(page.grants.into_iter().filter(|grant| grant.facts().subject == *subject));
-        let Some(next) = page.next.filter(|next| next.as_bytes().starts_with(&GrantId::range(subject)))
-        else {
-            return Ok(grants);
-        };
-        if read == 0 || grants.len() >= MOST_GRANTS {
-            return Ok(grants);
-        }
-        after = next;
     }
 }
