@@ -65,7 +65,7 @@ def test_nothing_without_a_secret(internet, alice, app):
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/admin", "/admin/", "/admin/clients", "/clients/", "/clients/new", "/register", "/logout", "/device", "/device_authorization",
+    ["/", "/admin", "/admin/", "/admin/clients", "/clients/", "/clients/new", "/register", "/register/x", "/authorize/", "/logout/", "/device/",
      "/healthz", "/readyz", "/metrics", "/debug", "/.well-known/", "//authorize", "/Authorize", "/token/", "/nothing"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
@@ -73,6 +73,20 @@ def test_everything_else_is_not_there(internet, method, path):
     answer = internet.request(method, ISSUER + path, FORGED)
     assert answer.status == 404, answer
     assert "alice" not in answer.text.lower()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/logout", 403), ("POST", "/logout", 403), ("DELETE", "/logout", 405), ("GET", "/device", 403), ("POST", "/device", 403),
+     ("DELETE", "/device", 405), ("POST", "/device_authorization", 403), ("GET", "/device_authorization", 405),
+     ("POST", "/authorize/continue", 403)],
+)  # fmt: skip
+def test_what_people_and_devices_do_is_for_the_tailnet_only(internet, method, path, status):
+    answer = internet.request(method, ISSUER + path, FORGED)
+    assert answer.status == status, answer
+    assert "alice" not in answer.text.lower()
+    if status == 403 and path in ("/logout", "/device"):
+        assert "tailnet" in page(answer, 403)
 
 
 def test_health_is_not_there_for_the_tailnet_either(alice):

@@ -27,13 +27,14 @@ id = "${id}"
 name = "Single-page application"
 public = true
 redirect_uris = [${at('/callback', '/silent')}]
-post_logout_redirect_uris = [${at('/')}]
 ${more}`
+  const leaves = `post_logout_redirect_uris = [${at('/')}]\n`
   provider = await start(
     '[dpop]\nnonce = "required"\n' +
-      client('spa', '') +
+      client('spa', leaves) +
       client('spa-frame', 'grant_types = ["authorization_code"]') +
-      client('spa-session', 'grant_types = ["authorization_code"]\nlogin = "session"'),
+      client('spa-leaving', `${leaves}grant_types = ["authorization_code"]`) +
+      client('spa-session', `${leaves}grant_types = ["authorization_code"]\nlogin = "session"`),
   )
   browser = await launch()
 })
@@ -131,6 +132,17 @@ test('oidc-client-ts: renews silently in a frame, without a cookie', async () =>
   assert.equal(went(tab, '/authorize'), 2)
   assert.equal(posted(tab, '/token'), 2)
   assert.deepEqual(tab.errors, [])
+})
+
+test('oidc-client-ts: with logout, a frame of another site, where the browser hides that somebody signed out, renews nothing', async () => {
+  const tab = await open({ client_id: 'spa-leaving' })
+  await signIn(tab)
+  assert.equal(await tab.evaluate('manager.signinSilent().then(() => "renewed", (error) => error.error)'), 'login_required')
+  const near = await open({ client_id: 'spa-leaving' }, neighbour)
+  const user = await signIn(near)
+  const renewed = await near.evaluate('manager.signinSilent().then(show)')
+  assert.notEqual(renewed.access_token, user.access_token)
+  assert.deepEqual([tab.errors, near.errors], [[], []])
 })
 
 test('oidc-client-ts: tokens bound to a key of the browser, with nonces that it learns by CORS', async () => {
