@@ -24,15 +24,6 @@ pub fn is_our_own(headers: &HeaderMap, issuer: &Issuer) -> bool {
     proven
 }
 
-/// Tells whether a browser that says how it came is showing the answer in a window of its own: not in the background, not in a
-/// frame. Clients that say nothing are no browsers.
-pub fn is_window(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let navigates = text("sec-fetch-mode") == Some("navigate");
-    let framed = !matches!(text("sec-fetch-dest"), None | Some("document"));
-    !headers.contains_key(FETCH_SITE) || (navigates && !framed)
-}
-
 #[cfg(test)]
 mod tests {
     use hyper::header::{HeaderName, HeaderValue};
@@ -66,16 +57,5 @@ mod tests {
         ] {
             assert!(!ours(forged), "{forged:?}");
         }
-    }
-
-    #[test]
-    fn a_window_is_no_frame_and_no_script() {
-        let window = |pairs: &[_]| is_window(&headers(pairs));
-        let site = ("sec-fetch-site", "none");
-        assert!(window(&[]));
-        assert!(window(&[site, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]));
-        assert!(!window(&[site, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")]));
-        assert!(!window(&[site, ("sec-fetch-mode", "cors")]));
-        assert!(!window(&[site]));
     }
 }

@@ -8,5 +8,6 @@ pub mod form;
 pub mod form_post;
 pub mod header;
 pub mod inbound;
+pub mod navigation;
 pub mod page;
 pub mod response;

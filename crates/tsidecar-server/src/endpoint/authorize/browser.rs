@@ -1,6 +1,5 @@
 //! What a browser sends: parameters, and how it says it came.
 
-use hyper::header::HeaderMap;
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::discovery::AUTHORIZE;
 use tsidecar_oauth::params::Params;
@@ -9,6 +8,7 @@ use super::stay::Stay;
 use crate::failure::Failure;
 use crate::web::body;
 use crate::web::inbound::Inbound;
+use crate::web::navigation::Navigation;
 
 /// Reads the parameters: from the query of a GET, from the body of a POST.
 pub(super) async fn read(request: Request<Inbound>) -> Result<Params, Stay> {
@@ -39,42 +39,13 @@ pub(super) fn elsewhere(posted_from_another_site: bool, params: &Params) -> Opti
     (query.len() <= LONGEST_QUERY).then(|| format!("{AUTHORIZE}?{query}"))
 }
 
-/// What a browser says of its request.
-pub(super) struct Navigation {
-    names_site: bool,
-    navigates: bool,
-    /// From another site.
-    pub(super) crosses: bool,
-    framed: bool,
+/// A browser that names the kind of its request must be navigating (design section 5, attacks A23 and A49).
+pub(super) fn check(navigation: Navigation) -> Result<(), Stay> {
+    if navigation.is_in_background() { Err(Stay::NotNavigation) } else { Ok(()) }
 }
 
-impl Navigation {
-    /// Reads the headers.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        Self {
-            names_site: headers.contains_key("sec-fetch-site"),
-            crosses: text("sec-fetch-site") == Some("cross-site"),
-            navigates: text("sec-fetch-mode") == Some("navigate"),
-            framed: !matches!(text("sec-fetch-dest"), None | Some("document")),
-        }
-    }
-
-    /// A browser that names the kind of its request must be navigating (design section 5, attacks A23 and A49). Clients without
-    /// these headers are no browsers.
-    pub(super) fn check(&self) -> Result<(), Stay> {
-        if self.names_site && !self.navigates { Err(Stay::NotNavigation) } else { Ok(()) }
-    }
-
-    /// Browsers withhold our cookie in a frame of another site: whether somebody signed out cannot be seen there, and a session
-    /// that is begun there is one that the browser never shows again.
-    pub(super) fn hides_cookies(&self) -> bool {
-        self.names_site && self.framed && self.crosses
-    }
-
-    /// Inside a frame only `prompt=none` goes on, since nothing is shown then; by the parameters that count.
-    pub(super) fn check_frame(&self, params: &Params) -> Result<(), Stay> {
-        let silent = params.get("prompt") == Some("none");
-        if self.names_site && self.framed && !silent { Err(Stay::NotNavigation) } else { Ok(()) }
-    }
+/// Inside a frame only `prompt=none` goes on, since nothing is shown then; by the parameters that count.
+pub(super) fn check_frame(navigation: Navigation, params: &Params) -> Result<(), Stay> {
+    let silent = params.get("prompt") == Some("none");
+    if navigation.is_framed() && !silent { Err(Stay::NotNavigation) } else { Ok(()) }
 }

@@ -16,7 +16,7 @@ use tsidecar_oauth::authorize::{
 };
 
 use self::asked::resolve;
-use self::browser::{Navigation, elsewhere, read};
+use self::browser::{check, check_frame, elsewhere, read};
 use self::stay::{Stay, page};
 use self::visit::{Granted, Visit};
 use crate::app::App;
@@ -25,6 +25,7 @@ use crate::identity::RefusedNode;
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
 use crate::web::inbound::Inbound;
+use crate::web::navigation::Navigation;
 use crate::web::response::{Answer, redirect};
 use crate::web::{cookie, form_post};
 
@@ -112,13 +113,13 @@ async fn authorize(
     let cookie = cookie::session(request.headers()).map(str::to_owned);
     let posted = request.method() == Method::POST;
     let params = read(request).await?;
-    navigation.check()?;
-    if let Some(location) = elsewhere(posted && navigation.crosses && cookie.is_none(), &params) {
+    check(navigation)?;
+    if let Some(location) = elsewhere(posted && navigation.crosses_sites() && cookie.is_none(), &params) {
         let answer = redirect(StatusCode::SEE_OTHER, &location);
         return answer.map(Outcome::Page).ok_or_else(|| Stay::Unreadable.into());
     }
     let asked = resolve(app, snapshot, caller, params).await?;
-    navigation.check_frame(&asked.params)?;
+    check_frame(navigation, &asked.params)?;
     if navigation.hides_cookies() && cookie.is_none() && asked.client.keeps_sessions() {
         let reason = RedirectReason::SignInNeeded;
         audit::authorization_refused(caller, asked.client, reason);

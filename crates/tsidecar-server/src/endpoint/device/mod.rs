@@ -25,6 +25,7 @@ use crate::identity::{RefusedNode, Sighting};
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
 use crate::web::inbound::Inbound;
+use crate::web::navigation::Navigation;
 use crate::web::page::{Notice, unavailable};
 use crate::web::response::Answer;
 use crate::web::{body, form};
@@ -96,7 +97,7 @@ async fn visit(
     request: Request<Inbound>,
 ) -> Result<Answer, Stay> {
     let Origin::Address(address) = caller.origin() else { return Err(Stay::Outside) };
-    if !form::is_window(request.headers()) {
+    if !Navigation::of(request.headers()).is_window() {
         return Err(Stay::NotWindow);
     }
     let identity = identify(app, snapshot, caller).await?;

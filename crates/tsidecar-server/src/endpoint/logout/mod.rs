@@ -27,6 +27,7 @@ use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
 use crate::store::{LogOut, StoreError};
 use crate::web::inbound::Inbound;
+use crate::web::navigation::Navigation;
 use crate::web::response::{Answer, redirect};
 use crate::web::{body, cookie, form};
 use crate::{audit, entropy};
@@ -64,7 +65,7 @@ async fn visit(
     request: Request<Inbound>,
 ) -> Result<Answer, Stay> {
     let Origin::Address(_) = caller.origin() else { return Err(Stay::Outside) };
-    if !form::is_window(request.headers()) {
+    if !Navigation::of(request.headers()).is_window() {
         return Err(Stay::NotWindow);
     }
     let identity = identify(app, snapshot, caller).await?;
