@@ -9,7 +9,7 @@
 //! | A3 | wrong client authentication first | here |
 //! | A4 | PKCE left out, weakened, added | here; parameters: `it/authorize.rs` `each_error_has_its_code` |
 //! | A5 | refresh as another client | here; after changes of the tailnet: `it/flow_refresh.rs` |
-//! | A6 | parallel refreshes | here; replay: `it/flow_refresh.rs`; after a restart: `it/restart.rs` |
+//! | A6 | parallel refreshes | here, `it/refresh_races.rs`; replay: `it/flow_refresh.rs`; after a restart: `it/restart.rs` |
 //! | A7 | storage error while writing | store suite (`store/conformance.rs`) and `tests/durability` |
 //! | A8 | redirect URI tricks | here |
 //! | A9 | every parameter twice | here |
@@ -33,7 +33,7 @@
 //! | A35 | SSH, TCP forwards, shared origin | `it/trust.rs` `not_while_…` |
 //! | A36 | admin socket as target of serve | `it/trust.rs` `the_admin_socket_is_closed_to_tailscaled` |
 //! | A37 | proxy sockets, unknown callers | `it/services.rs` |
-//! | A39 | public client's refresh token elsewhere | here |
+//! | A39 | public client's refresh token elsewhere | here; both inside the grace time: `it/refresh_races.rs` |
 //! | A40 | invited `admin@other.example` | `it/policy.rs` `bare_user_names_are_for_our_own_domain` |
 //! | A41 | richer listener at refresh | `it/services.rs` `a_grant_keeps_the_destination_of_its_listener` |
 //! | A42 | code issued before its client was withdrawn, code and refresh token used again | `tsidecar-oauth` `token/code.rs`; reuse: `it/introspect.rs` |

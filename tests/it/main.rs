@@ -35,6 +35,7 @@ mod par;
 mod policy;
 mod private_key_jwt;
 mod prompt;
+mod refresh_races;
 mod request_object;
 mod restart;
 mod revoke;

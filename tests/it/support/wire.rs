@@ -56,7 +56,13 @@ impl Request {
         self.header("Authorization", &format!("Basic {credentials}"))
     }
 
+    /// The request as the only one of its connection.
     pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.clone().header("Connection", "close").kept_alive()
+    }
+
+    /// The request as one of several of its connection.
+    fn kept_alive(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         for (name, value) in &self.headers {
             write!(head, "{name}: {value}\r\n").unwrap();
@@ -64,7 +70,7 @@ impl Request {
         if !self.body.is_empty() || self.method == "POST" {
             write!(head, "Content-Length: {}\r\n", self.body.len()).unwrap();
         }
-        head.push_str("Connection: close\r\n\r\n");
+        head.push_str("\r\n");
         [head.as_bytes(), &self.body].concat()
     }
 }
@@ -235,4 +241,43 @@ pub(crate) fn exchange(socket: &Path, bytes: &[u8]) -> io::Result<Reply> {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without an answer"));
     }
     Reply::parse(&answer)
+}
+
+/// A connection that carries several requests, as those of serve's pool do.
+pub(crate) struct Connection {
+    stream: UnixStream,
+    read: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn open(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self { stream, read: Vec::new() }
+    }
+
+    /// Sends requests, one behind the other, without waiting for an answer.
+    pub(crate) fn send(&mut self, requests: &[Request]) {
+        self.stream.write_all(&requests.iter().flat_map(Request::kept_alive).collect::<Vec<_>>()).unwrap();
+    }
+
+    /// Reads the next answer; an error when the connection ended before it was whole.
+    pub(crate) fn receive(&mut self) -> io::Result<Reply> {
+        let ended = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        loop {
+            if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                let reply = Reply::parse(&self.read)?;
+                let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+                if reply.body.len() >= length {
+                    self.read.drain(..end + 4 + length);
+                    return Ok(Reply { body: reply.body[..length].to_vec(), ..reply });
+                }
+            }
+            let mut bytes = [0; 4096];
+            match self.stream.read(&mut bytes)? {
+                0 => return Err(ended()),
+                some => self.read.extend_from_slice(&bytes[..some]),
+            }
+        }
+    }
 }
