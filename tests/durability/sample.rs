@@ -2,7 +2,7 @@
 
 use tsidecar_oauth::client::AuthMethod;
 use tsidecar_oauth::fresh::FreshId;
-use tsidecar_oauth::grant::{Grant, GrantFacts, Place};
+use tsidecar_oauth::grant::{Grant, GrantFacts, Holder, Place, Seen};
 use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, Subject};
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::time::{Lifetime, UnixTime};
@@ -17,9 +17,13 @@ pub(crate) fn grant(number: u64) -> Grant {
     let facts = GrantFacts {
         client: ClientId::parse("grafana").unwrap(),
         subject: subject.clone(),
-        device: device.clone(),
-        address: "100.64.0.2".parse().unwrap(),
-        listener: Listener::host(),
+        holder: Holder::Person(Seen {
+            device: device.clone(),
+            address: "100.64.0.2".parse().unwrap(),
+            listener: Listener::host(),
+        }),
+        consented: false,
+        exchange: None,
         scope: Scope::parse("openid profile email offline_access"),
         resources: Vec::new(),
         auth_time: NOW,

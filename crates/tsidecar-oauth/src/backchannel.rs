@@ -113,8 +113,7 @@ pub fn is_withdrawn(
     let Some(client) = client.filter(|client| !client.is_disabled()) else { return true };
     let Some(identity) = identity else { return true };
     facts.issued_at <= client.not_before()
-        || identity.subject != facts.subject
-        || identity.device.id != facts.device
+        || !facts.is_of(identity)
         || policy.admit(client, identity).is_err()
 }
 

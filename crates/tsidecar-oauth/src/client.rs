@@ -12,6 +12,7 @@ use crate::backchannel::Target;
 use crate::id::{ClientId, IdError};
 use crate::jose::{Algorithm, JwkError, PublicKeys};
 use crate::policy::Access;
+use crate::provenance::{Provenance, Registration};
 use crate::secret::{ClientSecret, SecretDigest};
 use crate::time::{Lifetime, UnixTime};
 use crate::uri::{FetchUrl, RedirectUri, UriError};
@@ -27,11 +28,22 @@ pub enum GrantType {
     /// The device authorization grant (RFC 8628 §3.4).
     #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
     DeviceCode,
+    /// The client credentials grant (RFC 6749 §4.4): the client for itself.
+    ClientCredentials,
+    /// Token exchange (RFC 8693 §2.1).
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
 }
 
 impl GrantType {
     /// Every grant type that we serve, in the order of the metadata.
-    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::RefreshToken, Self::DeviceCode];
+    pub const ALL: [Self; 5] = [
+        Self::AuthorizationCode,
+        Self::RefreshToken,
+        Self::DeviceCode,
+        Self::ClientCredentials,
+        Self::TokenExchange,
+    ];
 
     /// What a client may use whose description does not say.
     pub const DEFAULT: [Self; 2] = [Self::AuthorizationCode, Self::RefreshToken];
@@ -42,6 +54,8 @@ impl GrantType {
             Self::AuthorizationCode => "authorization_code",
             Self::RefreshToken => "refresh_token",
             Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+            Self::ClientCredentials => "client_credentials",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 }
@@ -277,6 +291,9 @@ pub enum ClientError {
         "id has a '+' or '%', which clients spell in two ways in HTTP Basic; use letters, digits, '-', '_' and '.'"
     )]
     Ambiguous,
+    /// Ids that are URLs are kept for clients with a document there.
+    #[error("id is an https URL, which is kept for clients that publish their description there")]
+    UrlId,
     /// `tag:…` is kept for workloads.
     #[error("id starts with \"tag:\", which is kept for tagged nodes")]
     TagId,
@@ -300,9 +317,9 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: UriError,
     },
-    /// `grant_types` without a grant that begins with a person.
+    /// `grant_types` without a grant that begins with something.
     #[error(
-        "grant_types must contain \"authorization_code\" or \"urn:ietf:params:oauth:grant-type:device_code\""
+        "grant_types must contain one of \"authorization_code\", \"urn:ietf:params:oauth:grant-type:device_code\", \"client_credentials\" and \"urn:ietf:params:oauth:grant-type:token-exchange\""
     )]
     GrantTypes,
     /// `redirect_uris` of a client that never redirects.
@@ -361,6 +378,7 @@ pub struct Client {
     redirect_uris: Vec<RedirectUri>,
     keys: KeySource,
     backchannel: Option<Target>,
+    provenance: Provenance,
     spec: ClientSpec,
     not_before: UnixTime,
 }
@@ -396,11 +414,37 @@ impl Client {
     /// # Errors
     /// [`ClientError`] with the first thing that is wrong.
     pub fn new(spec: ClientSpec, not_before: UnixTime) -> Result<Self, ClientError> {
+        Self::from(spec, Provenance::Administrator, not_before)
+    }
+
+    /// Validates the description of a client that registered itself: its redirect URIs must be such that strangers may have
+    /// (RFC 8252 §7; attack A51).
+    ///
+    /// # Errors
+    /// [`ClientError`] with the first thing that is wrong.
+    pub fn registered(spec: ClientSpec, registration: Registration) -> Result<Self, ClientError> {
+        Self::from(spec, Provenance::Registered(registration), UnixTime::default())
+    }
+
+    /// Validates what a document says of a client, its URL being the id. Everything issued before `not_before` is void.
+    ///
+    /// # Errors
+    /// [`ClientError`] with the first thing that is wrong.
+    pub fn of_document(spec: ClientSpec, not_before: UnixTime) -> Result<Self, ClientError> {
+        Self::from(spec, Provenance::Document, not_before)
+    }
+
+    fn from(spec: ClientSpec, provenance: Provenance, not_before: UnixTime) -> Result<Self, ClientError> {
         let id = ClientId::parse(&spec.id)?;
+        // Documents have no secrets, so nothing of theirs travels by HTTP Basic.
+        let is_url = spec.id.starts_with("https://");
+        if is_url != (provenance == Provenance::Document) {
+            return Err(ClientError::UrlId);
+        }
         if spec.id.starts_with("tag:") {
             return Err(ClientError::TagId);
         }
-        if spec.id.contains(['+', '%']) {
+        if !is_url && spec.id.contains(['+', '%']) {
             return Err(ClientError::Ambiguous);
         }
         let length = spec.name.chars().count();
@@ -408,18 +452,18 @@ impl Client {
             return Err(ClientError::Name);
         }
         check_credentials(&spec)?;
-        let begins = [GrantType::AuthorizationCode, GrantType::DeviceCode];
-        if !begins.iter().any(|grant_type| spec.grant_types.contains(grant_type)) {
+        // A refresh token follows from something else.
+        if spec.grant_types.iter().all(|grant_type| *grant_type == GrantType::RefreshToken) {
             return Err(ClientError::GrantTypes);
         }
         check_lives(&spec.lives)?;
-        let redirect_uris = check_redirects(&spec)?;
+        let redirect_uris = check_redirects(&spec, &provenance)?;
         if spec.signed.assertion_algs.is_empty() {
             return Err(ClientError::AssertionAlgs);
         }
         let keys = KeySource::new(&spec.keys)?;
         let backchannel = check_logout(&spec)?;
-        Ok(Self { id, redirect_uris, keys, backchannel, spec, not_before })
+        Ok(Self { id, redirect_uris, keys, backchannel, provenance, spec, not_before })
     }
 
     /// `client_id`.
@@ -457,9 +501,20 @@ impl Client {
         self.spec.grant_types.contains(&grant_type)
     }
 
-    /// When the client needs PKCE; a public one always does.
+    /// When the client needs PKCE; a public one always does, and one that is known by its document (design section 7).
     pub const fn pkce(&self) -> PkceRule {
-        if self.spec.public { PkceRule::Required } else { self.spec.pkce }
+        let always = self.spec.public || matches!(self.provenance, Provenance::Document);
+        if always { PkceRule::Required } else { self.spec.pkce }
+    }
+
+    /// Where the client comes from.
+    pub const fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    /// Whether an administrator wrote the client down; whatever else it names is a stranger's word.
+    pub const fn is_by_administrator(&self) -> bool {
+        matches!(self.provenance, Provenance::Administrator)
     }
 
     /// Who may sign in; `None` is everybody whom the tailnet lets reach us.
@@ -618,7 +673,7 @@ fn check_logout(spec: &ClientSpec) -> Result<Option<Target>, ClientError> {
 /// More redirect URIs, of either kind, are a mistake.
 const MOST_REDIRECTS: usize = 32;
 
-fn check_redirects(spec: &ClientSpec) -> Result<Vec<RedirectUri>, ClientError> {
+fn check_redirects(spec: &ClientSpec, provenance: &Provenance) -> Result<Vec<RedirectUri>, ClientError> {
     let uris = &spec.redirect_uris;
     if !spec.grant_types.contains(&GrantType::AuthorizationCode) {
         return if uris.is_empty() { Ok(Vec::new()) } else { Err(ClientError::NeedlessRedirects) };
@@ -627,7 +682,11 @@ fn check_redirects(spec: &ClientSpec) -> Result<Vec<RedirectUri>, ClientError> {
         return Err(ClientError::RedirectCount);
     }
     let check = |uri: &String| {
-        RedirectUri::parse(uri).map_err(|reason| ClientError::RedirectUri { uri: uri.clone(), reason })
+        let parsed = match provenance {
+            Provenance::Administrator => RedirectUri::parse(uri),
+            Provenance::Registered(_) | Provenance::Document => RedirectUri::parse_of_stranger(uri),
+        };
+        parsed.map_err(|reason| ClientError::RedirectUri { uri: uri.clone(), reason })
     };
     uris.iter().map(check).collect()
 }

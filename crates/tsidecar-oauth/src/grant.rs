@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::acr::Acr;
 use crate::client::AuthMethod;
 use crate::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
+use crate::identity::Identity;
 use crate::requested::RequestedClaims;
 use crate::scope::Scope;
 use crate::time::{Lifetime, UnixTime};
@@ -24,6 +25,46 @@ pub enum Place {
     Page(DeviceId),
     /// Through Funnel, or an address that whois does not know: anywhere outside.
     Outside,
+}
+
+/// Whose a grant is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A person, whom whois must still name on the device at every use.
+    Person(Seen),
+    /// A tagged node that asked for itself: whois must still name it, with the tag that is the subject.
+    Workload(Seen),
+    /// The client itself, by credentials of its own (RFC 6749 §4.4). The tailnet has no say.
+    Client,
+}
+
+/// Where somebody was seen, for asking again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The device.
+    pub device: DeviceId,
+    /// An address of that device; whois is asked for it at every use.
+    pub address: IpAddr,
+    /// The listener of the authorization: every later whois uses its destination.
+    pub listener: Listener,
+}
+
+/// The origin of a grant that came out of a token exchange (RFC 8693): it dies with the grant of its subject token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The grant of the subject token.
+    pub parent: GrantId,
+    /// Who acts for the subject, the one of now first (RFC 8693 §4.1, `act`); empty for an impersonation.
+    pub actors: Vec<Actor>,
+}
+
+/// Somebody who acts for the subject of a token (RFC 8693 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// `sub` of the actor.
+    pub subject: Subject,
+    /// `client_id` of the actor.
+    pub client: ClientId,
 }
 
 /// Counts the refresh tokens of a grant: the first has generation 0.
@@ -54,14 +95,14 @@ impl Generation {
 pub struct GrantFacts {
     /// The client to which it was granted.
     pub client: ClientId,
-    /// The person (or tagged identity) who granted it.
+    /// Who it speaks for: the person (or tagged identity) who granted it, or the client or workload itself.
     pub subject: Subject,
-    /// The device on which the person was.
-    pub device: DeviceId,
-    /// An address of that device; whois is asked for it at every use.
-    pub address: IpAddr,
-    /// The listener of the authorization: every later whois uses its destination.
-    pub listener: Listener,
+    /// Whose grant it is, and where the tailnet must still see them.
+    pub holder: Holder,
+    /// Whether it rests on the consent of the person: the client was a stranger, and what was withdrawn ends it.
+    pub consented: bool,
+    /// What it was exchanged for (RFC 8693); `None` for every other grant.
+    pub exchange: Option<Exchange>,
     /// The granted scope.
     pub scope: Scope,
     /// The granted resources, as registered.
@@ -108,6 +149,29 @@ pub struct GrantState {
     pub last_used: UnixTime,
     /// When the grant was revoked, if it was.
     pub revoked_at: Option<UnixTime>,
+}
+
+impl GrantFacts {
+    /// Where the holder was seen; `None` when the tailnet has no say.
+    pub const fn seen(&self) -> Option<&Seen> {
+        match &self.holder {
+            Holder::Person(seen) | Holder::Workload(seen) => Some(seen),
+            Holder::Client => None,
+        }
+    }
+
+    /// The device of the holder, for logs and lists.
+    pub fn device(&self) -> Option<&DeviceId> {
+        self.seen().map(|seen| &seen.device)
+    }
+
+    /// Tells whether it is the grant of a person, and this is that person on that device still.
+    pub fn is_of(&self, identity: &Identity) -> bool {
+        match &self.holder {
+            Holder::Person(seen) => identity.subject == self.subject && identity.device.id == seen.device,
+            Holder::Workload(_) | Holder::Client => false,
+        }
+    }
 }
 
 impl Grant {

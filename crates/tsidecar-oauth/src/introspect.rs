@@ -153,8 +153,8 @@ impl<'a> LiveToken<'a> {
     }
 
     /// The address and the listener of the sign-in: who is seen there must still be the grant's person on the grant's device.
-    pub const fn sighting(&self) -> (IpAddr, &Listener) {
-        (self.grant.facts().address, &self.grant.facts().listener)
+    pub fn sighting(&self) -> Option<(IpAddr, &Listener)> {
+        self.grant.facts().seen().map(|seen| (seen.address, &seen.listener))
     }
 
     /// What is said of the token, now that its device is still there. `username` only where the asker knows the person anyway: to
@@ -164,7 +164,7 @@ impl<'a> LiveToken<'a> {
     /// [`Inactive::DeviceGone`] when it is another person or device.
     pub fn answer(&self, identity: &'a Identity, issuer: &'a Issuer) -> Result<ActiveToken<'a>, Inactive> {
         let facts = self.grant.facts();
-        if identity.subject != facts.subject || identity.device.id != facts.device {
+        if !facts.is_of(identity) {
             return Err(Inactive::DeviceGone);
         }
         let username = Some(identity.login.as_str()).filter(|login| self.named && !login.is_empty());

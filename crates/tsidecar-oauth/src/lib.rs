@@ -12,7 +12,7 @@
 //! | Layer | Modules |
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`] |
-//! | 1, things with a life | [`client`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`], [`session`], [`hint`] |
+//! | 1, things with a life | [`client`], [`provenance`], [`assurance`], [`consent`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`], [`session`], [`hint`] |
 //! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`issued`], [`introspect`], [`revoke`], [`logout`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
@@ -24,11 +24,13 @@ pub mod acr;
 pub mod address;
 pub mod algorithm;
 pub mod assertion;
+pub mod assurance;
 pub mod authorize;
 pub mod backchannel;
 pub mod claims;
 pub mod client;
 pub mod client_auth;
+pub mod consent;
 pub mod decisions;
 pub mod device;
 pub mod discovery;
@@ -49,6 +51,7 @@ pub mod par;
 pub mod params;
 pub mod pkce;
 pub mod policy;
+pub mod provenance;
 pub mod request_object;
 pub mod requested;
 pub mod resource;

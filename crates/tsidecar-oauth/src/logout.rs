@@ -4,6 +4,8 @@
 //! out unasked but by a hint of their own session in this very browser, or, in a browser without session, by a hint of a sign-in
 //! that belonged to none. Everything else is a question on a page of ours.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
@@ -40,9 +42,9 @@ pub enum LogoutError {
 
 /// A valid request to end a session.
 #[derive(Debug)]
-pub struct LogoutRequest<'a> {
+pub struct LogoutRequest {
     hint: Option<IdTokenHint>,
-    client: Option<&'a Client>,
+    client: Option<Arc<Client>>,
     location: Option<String>,
 }
 
@@ -55,14 +57,14 @@ pub enum Step {
     Ask,
 }
 
-impl<'a> LogoutRequest<'a> {
+impl LogoutRequest {
     /// Validates the parameters of a request; `find` names clients that exist now.
     ///
     /// # Errors
     /// [`LogoutError`].
     pub fn validate(
         params: &Params,
-        find: impl Fn(&str) -> Option<&'a Client>,
+        find: impl Fn(&str) -> Option<Arc<Client>>,
         signing: &SigningKeys,
         issuer: &Issuer,
     ) -> Result<Self, LogoutError> {
@@ -76,7 +78,7 @@ impl<'a> LogoutRequest<'a> {
         }
         let client = hint.as_ref().map(|hint| hint.client.as_str()).or(named).map(find).transpose()?;
         // Without a hint anybody can have written the request, so nobody is sent anywhere (§3).
-        let location = match (&hint, client, params.get("post_logout_redirect_uri")) {
+        let location = match (&hint, client.as_deref(), params.get("post_logout_redirect_uri")) {
             (Some(_), Some(client), Some(uri)) => {
                 if !client.returns_to(uri) {
                     return Err(LogoutError::UnregisteredRedirect);
@@ -104,8 +106,8 @@ impl<'a> LogoutRequest<'a> {
     }
 
     /// The client that asks, if it says so.
-    pub const fn client(&self) -> Option<&'a Client> {
-        self.client
+    pub fn client(&self) -> Option<&Client> {
+        self.client.as_deref()
     }
 
     /// Whether the client's sign-in belonged to no session: then what it has of the person on this device ends.
@@ -141,7 +143,7 @@ impl Extent<'_> {
         let facts = grant.facts();
         match (facts.session, self.sessionless) {
             (Some(session), _) => self.session == Some(session),
-            (None, Some((client, device))) => facts.client == *client.id() && facts.device == *device,
+            (None, Some((client, device))) => facts.client == *client.id() && facts.device() == Some(device),
             (None, None) => false,
         }
     }
@@ -173,7 +175,7 @@ struct Asking {
 impl LogoutForm {
     /// The form for a person who is asked. Where they go afterwards is sealed into it, if the hint was issued for them; it is
     /// nothing that a request without hint, or with somebody else's, could bring about.
-    pub fn new(identity: &Identity, request: &LogoutRequest<'_>, now: UnixTime) -> Self {
+    pub fn new(identity: &Identity, request: &LogoutRequest, now: UnixTime) -> Self {
         let (subject, device) = (identity.subject.clone(), identity.device.id.clone());
         let asking = request.client().filter(|_| request.is_of(identity)).map(|client| Asking {
             client: client.id().clone(),
@@ -221,17 +223,17 @@ mod tests {
     use crate::session::tests::session;
     use crate::settle::tests::{at, grant};
 
-    fn client() -> Client {
+    fn client() -> Arc<Client> {
         let mut spec: ClientSpec = confidential();
         spec.logout.post_logout_redirect_uris =
             vec!["https://grafana.test/bye".into(), "https://grafana.test/bye?a=1".into()];
-        Client::new(spec, UnixTime::default()).unwrap()
+        Arc::new(Client::new(spec, UnixTime::default()).unwrap())
     }
 
-    fn validated<'a>(query: &str, client: &'a Client) -> Result<LogoutRequest<'a>, LogoutError> {
+    fn validated(query: &str, client: &Arc<Client>) -> Result<LogoutRequest, LogoutError> {
         let params = Params::parse(query.as_bytes()).unwrap();
         let issuer = Issuer::parse("https://idp.tail.test").unwrap();
-        let find = |id: &str| (client.id().as_str() == id).then_some(client);
+        let find = |id: &str| (client.id().as_str() == id).then(|| Arc::clone(client));
         LogoutRequest::validate(&params, find, &SigningKeys::default(), &issuer)
     }
 
@@ -299,7 +301,7 @@ mod tests {
         assert!(!session.covers(&with(Some(8), "openid")) && !session.covers(&with(None, "openid")));
         let (cli, other) =
             (Client::new(crate::client::tests::public(), UnixTime::default()).unwrap(), client());
-        let device = grant().facts().device.clone();
+        let device = grant().facts().device().unwrap().clone();
         let here = |client| Extent { session: None, sessionless: Some((client, &device)) };
         assert!(here(&cli).covers(&with(None, "openid")) && !here(&cli).covers(&with(Some(7), "openid")));
         assert!(!here(&other).covers(&with(None, "openid")));
@@ -334,7 +336,8 @@ mod tests {
                 session: None,
             };
             let location = Some("https://grafana.test/bye".to_owned());
-            let request = LogoutRequest { hint: subject.map(hint), client: Some(&client), location };
+            let request =
+                LogoutRequest { hint: subject.map(hint), client: Some(Arc::clone(&client)), location };
             let form = LogoutForm::new(&alice(), &request, at(1_000));
             (form.client().cloned(), form.location().map(str::to_owned), form.is_without_session())
         };

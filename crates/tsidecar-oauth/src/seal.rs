@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::acr::Acr;
+use crate::assurance::Terms;
 use crate::device::AnswerForm;
 use crate::fresh::{FreshNonce, FreshSecret};
 use crate::grant::Generation;
@@ -133,6 +134,8 @@ pub struct SealedCode {
     pub requested: RequestedClaims,
     /// The key that must prove itself at redemption (RFC 9449 §10, `dpop_jkt`).
     pub key: Option<Thumbprint>,
+    /// On what terms the client was let in; they bind the redemption.
+    pub terms: Terms,
     /// When the code was issued.
     pub issued_at: UnixTime,
     /// When the code dies.
@@ -616,6 +619,7 @@ pub(crate) mod tests {
             session: None,
             requested: RequestedClaims::default(),
             key: None,
+            terms: Terms::default(),
             issued_at: UnixTime::from_secs(1_000),
             expires_at: UnixTime::from_secs(1_060),
         }
@@ -734,6 +738,7 @@ pub(crate) mod tests {
                 userinfo: ClaimSet::from_bits(u16::MAX),
             },
             key: Some(Thumbprint::from_bytes([9; 32])),
+            terms: Terms { only_here: true, consented: true },
             ..code()
         };
         let text = keys.seal_code(&largest, nonce(1)).unwrap();

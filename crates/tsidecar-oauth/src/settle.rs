@@ -149,7 +149,7 @@ pub(crate) mod tests {
     use crate::acr::Acr;
     use crate::client::AuthMethod;
     use crate::fresh::FreshId;
-    use crate::grant::{GrantFacts, Place};
+    use crate::grant::{GrantFacts, Holder, Place, Seen};
     use crate::id::{ClientId, DeviceId, GrantId, Listener, Subject};
     use crate::requested::RequestedClaims;
     use crate::scope::Scope;
@@ -164,9 +164,13 @@ pub(crate) mod tests {
         let facts = GrantFacts {
             client: ClientId::parse("cli").unwrap(),
             subject: subject.clone(),
-            device: DeviceId::parse("nALICE").unwrap(),
-            address: "100.64.0.2".parse().unwrap(),
-            listener: Listener::host(),
+            holder: Holder::Person(Seen {
+                device: DeviceId::parse("nALICE").unwrap(),
+                address: "100.64.0.2".parse().unwrap(),
+                listener: Listener::host(),
+            }),
+            consented: false,
+            exchange: None,
             scope: Scope::parse("openid"),
             resources: Vec::new(),
             auth_time: at(990),

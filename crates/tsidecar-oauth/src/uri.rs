@@ -15,6 +15,20 @@ const LONGEST: usize = 512;
 const NEVER: [&str; 8] =
     ["javascript", "data", "file", "blob", "vbscript", "about", "filesystem", "view-source"];
 
+/// Private-use schemes without a dot by which well-known applications sign in (reference 4.5: Cursor registers one).
+const KNOWN_SCHEMES: [&str; 10] = [
+    "cursor",
+    "vscode",
+    "vscode-insiders",
+    "vscodium",
+    "windsurf",
+    "zed",
+    "claude",
+    "kiro",
+    "raycast",
+    "goose",
+];
+
 /// What the answer of an authorization adds to a redirect URI.
 const OF_THE_ANSWER: [&str; 5] = ["code", "state", "iss", "error", "error_description"];
 
@@ -38,6 +52,14 @@ pub enum UriError {
         "must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)"
     )]
     Issuer,
+    /// A redirect URI of a stranger by which codes would travel in clear text.
+    #[error("must be https; http is for 127.0.0.1, [::1] and localhost")]
+    PlainHttp,
+    /// A redirect URI of a stranger with a scheme that may be any program's.
+    #[error(
+        "has a scheme that is not known: a private-use scheme needs a dot (com.example.app:/callback), or ask an administrator to add the client"
+    )]
+    UnknownScheme,
     /// What we fetch or post to must be `https://host[:port]/…`.
     #[error("must be https://HOST[:PORT]/…, with a port other than 0")]
     NotHttps,
@@ -170,6 +192,29 @@ impl RedirectUri {
         Ok(Self(text.to_owned()))
     }
 
+    /// As [`parse`](Self::parse), for a client that no administrator wrote down: https, http on loopback, or a private-use
+    /// scheme that has a dot, as RFC 8252 §7.1 wants it, or belongs to a well-known application. A scheme without a dot may be
+    /// anything that some program of the operating system answers to (attack A51: `intent:`, `ms-msdt:`).
+    ///
+    /// # Errors
+    /// [`UriError`] with the reason.
+    pub fn parse_of_stranger(text: &str) -> Result<Self, UriError> {
+        let uri = Self::parse(text)?;
+        let scheme = text.split(':').next().unwrap_or_default();
+        match scheme {
+            "https" => Ok(uri),
+            "http" if Self::is_loopback(text) => Ok(uri),
+            "http" => Err(UriError::PlainHttp),
+            _ if scheme.contains('.') || KNOWN_SCHEMES.contains(&scheme) => Ok(uri),
+            _ => Err(UriError::UnknownScheme),
+        }
+    }
+
+    /// Tells whether a redirect URI leads to a program on the browser's own device: http to `127.0.0.1`, `[::1]` or `localhost`.
+    pub fn is_loopback(text: &str) -> bool {
+        loopback(text).is_some()
+    }
+
     /// Tells whether a presented redirect URI is this one: byte for byte, with one exception. For `127.0.0.1`, `[::1]`
     /// and `localhost` over http the port is free (RFC 8252 §7.3), and an empty path equals `/`.
     pub fn matches(&self, presented: &str) -> bool {
@@ -217,6 +262,35 @@ pub fn policy_source(uri: &str) -> Option<String> {
         (Some(host), None) => format!("{scheme}://{host}"),
         (None, _) => format!("{scheme}:"),
     })
+}
+
+/// The origin of a web URI: scheme, host and port, so that two of them can be compared (RFC 6454 §4). `None` for everything
+/// else, which has no origin that equals any other.
+pub fn origin(uri: &str) -> Option<String> {
+    let url = Url::parse(uri).ok().filter(|_| is_web(uri))?;
+    let origin = url.origin();
+    origin.is_tuple().then(|| origin.ascii_serialization())
+}
+
+/// Where a redirect URI leads, as a person can judge it: the host, with the port where it says something, or the scheme of an
+/// application.
+///
+/// ```
+/// use tsidecar_oauth::uri::redirect_host;
+/// assert_eq!(redirect_host("https://app.test:8443/cb"), "app.test:8443");
+/// assert_eq!(redirect_host("http://127.0.0.1:50123/cb"), "127.0.0.1");
+/// assert_eq!(redirect_host("com.example.app:/cb"), "com.example.app:");
+/// ```
+pub fn redirect_host(uri: &str) -> String {
+    if let Some((host, _)) = loopback(uri) {
+        return host.to_owned();
+    }
+    let Ok(url) = Url::parse(uri) else { return String::new() };
+    match (url.host_str().filter(|_| is_web(uri)), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (Some(host), None) => host.to_owned(),
+        (None, _) => format!("{}:", url.scheme()),
+    }
 }
 
 /// Tells whether a browser can send a form to this URI.

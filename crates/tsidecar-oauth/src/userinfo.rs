@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::client::Client;
 use crate::dpop::DpopError;
 use crate::error::ErrorCode;
-use crate::grant::Grant;
+use crate::grant::{Grant, Holder, Seen};
 use crate::id::{Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::policy::{Denied, Policy};
@@ -149,6 +149,7 @@ fn is_token68(token: &str) -> bool {
 #[derive(Debug)]
 pub struct LiveAccess<'a> {
     grant: &'a Grant,
+    seen: &'a Seen,
 }
 
 impl<'a> LiveAccess<'a> {
@@ -171,12 +172,14 @@ impl<'a> LiveAccess<'a> {
         if !access.scope.contains("openid") {
             return Err(BearerError::Scope);
         }
-        Ok(Self { grant })
+        // What a client or workload got for itself tells of nobody.
+        let Holder::Person(seen) = &grant.facts().holder else { return Err(BearerError::Scope) };
+        Ok(Self { grant, seen })
     }
 
     /// The address for which whois must be asked now, and the listener whose destination counts.
     pub const fn sighting(&self) -> (IpAddr, &Listener) {
-        (self.grant.facts().address, &self.grant.facts().listener)
+        (self.seen.address, &self.seen.listener)
     }
 
     /// Claims that the authorization request named for UserInfo (OpenID Connect Core §5.5).
@@ -189,8 +192,7 @@ impl<'a> LiveAccess<'a> {
     /// # Errors
     /// [`BearerError::IdentityChanged`], [`BearerError::Denied`].
     pub fn admit(&self, client: &Client, identity: &Identity, policy: &Policy) -> Result<(), BearerError> {
-        let facts = self.grant.facts();
-        if identity.subject != facts.subject || identity.device.id != facts.device {
+        if !self.grant.facts().is_of(identity) {
             return Err(BearerError::IdentityChanged);
         }
         policy.admit(client, identity).map_err(BearerError::Denied)

@@ -19,8 +19,9 @@ use tsidecar_oauth::time::UnixTime;
 
 use crate::app::App;
 use crate::audit;
+use crate::clients;
 use crate::failure::Failure;
-use crate::outbound::{FetchError, Requester, Source, Trust};
+use crate::outbound::{FetchError, Requester, Source};
 use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::store::StoreError;
@@ -122,7 +123,9 @@ pub async fn authenticate_with(
     let header =
         authorization(request.headers).map_err(|error| Failure::invalid_request(error.to_string()))?;
     let presented = PresentedCredentials::read(header, request.params)?;
-    let client = snapshot.client(presented.client_id().as_str());
+    let requester = Requester::Caller(request.caller.origin());
+    let client = clients::find(app, snapshot, requester, presented.client_id().as_str()).await?;
+    let client = client.as_ref();
     let refused =
         |error: &ClientAuthError| audit::client_refused(request.caller, presented.client_id(), *error);
     let judging = |keys| Judging { keys, issuer: &snapshot.issuer, now: request.now };
@@ -164,8 +167,7 @@ pub async fn keys_of(
         KeySource::Inline(keys) => return Ok(missed.is_none().then(|| Arc::clone(keys))),
         KeySource::Uri(url) => url.clone(),
     };
-    // Whatever the store and the files say today was written by an administrator.
-    let source = Source { client: client.id().clone(), url, trust: Trust::Administrator };
+    let source = Source { client: client.id().clone(), url, trust: clients::trust(client) };
     let requester = Requester::Caller(caller.origin());
     match missed {
         Some(missed) => Ok(app.client_keys.newer(&source, requester, missed).await),

@@ -203,7 +203,7 @@ fn revoke(store: &dyn Store, chunk: &[GrantId], now: UnixTime) -> Result<usize, 
 #[derive(Default)]
 struct Live {
     subject: Option<Subject>,
-    newest: BTreeMap<(ClientId, DeviceId), Vec<(UnixTime, GrantId)>>,
+    newest: BTreeMap<(ClientId, Option<DeviceId>), Vec<(UnixTime, GrantId)>>,
 }
 
 impl Live {
@@ -214,7 +214,7 @@ impl Live {
             self.subject = Some(facts.subject.clone());
             self.newest.clear();
         }
-        let newest = self.newest.entry((facts.client.clone(), facts.device.clone())).or_default();
+        let newest = self.newest.entry((facts.client.clone(), facts.device().cloned())).or_default();
         let mut candidate = (grant.state().last_used, grant.id());
         if newest.len() < MOST_LIVE {
             newest.push(candidate);
@@ -233,7 +233,7 @@ impl Live {
 mod tests {
     use tsidecar_oauth::client::AuthMethod;
     use tsidecar_oauth::fresh::FreshId;
-    use tsidecar_oauth::grant::{Generation, GrantFacts};
+    use tsidecar_oauth::grant::{Generation, GrantFacts, Holder, Seen};
     use tsidecar_oauth::id::Listener;
     use tsidecar_oauth::scope::Scope;
     use tsidecar_oauth::settle::Redeemed;
@@ -252,9 +252,13 @@ mod tests {
         let facts = GrantFacts {
             client: ClientId::parse(client).unwrap(),
             subject: subject.clone(),
-            device: DeviceId::parse("nDEVICE").unwrap(),
-            address: "fd7a:115c:a1e0::2".parse().unwrap(),
-            listener: Listener::host(),
+            holder: Holder::Person(Seen {
+                device: DeviceId::parse("nDEVICE").unwrap(),
+                address: "fd7a:115c:a1e0::2".parse().unwrap(),
+                listener: Listener::host(),
+            }),
+            consented: false,
+            exchange: None,
             scope: Scope::parse("openid"),
             resources: Vec::new(),
             auth_time: now,

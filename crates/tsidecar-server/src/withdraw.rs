@@ -183,7 +183,8 @@ impl Seen {
         snapshot: &Snapshot,
         grant: &Grant,
     ) -> Result<Option<Arc<Identity>>, Unready> {
-        let key = (grant.facts().address, grant.facts().listener.clone());
+        let Some(seen) = grant.facts().seen() else { return Ok(None) };
+        let key = (seen.address, seen.listener.clone());
         if let Some(known) = self.0.get(&key) {
             return Ok(known.clone());
         }

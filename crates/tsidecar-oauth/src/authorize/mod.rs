@@ -18,6 +18,7 @@ pub use self::mode::ResponseMode;
 pub use self::prompt::{Asked, Demand, Why, confirmed, demand};
 pub use self::reason::{DirectError, RedirectReason};
 pub use self::target::{AuthorizationResponse, RedirectTarget};
+use crate::assurance::Terms;
 use crate::client::{Client, GrantType, PkceRule};
 use crate::dpop::DpopError;
 use crate::fresh::FreshId;
@@ -249,8 +250,8 @@ impl Admitted {
         &self.identity
     }
 
-    /// Issues the facts of a code.
-    pub fn issue(&self, occasion: Occasion<'_>, fresh: FreshId) -> SealedCode {
+    /// Issues the facts of a code, on the terms on which the client was let in.
+    pub fn issue(&self, occasion: Occasion<'_>, terms: Terms, fresh: FreshId) -> SealedCode {
         let Self { request, identity } = self;
         SealedCode {
             grant: GrantId::new(&identity.subject, fresh),
@@ -269,6 +270,7 @@ impl Admitted {
             session: occasion.authentication.session,
             requested: request.asked.requested(),
             key: request.key,
+            terms,
             issued_at: occasion.now,
             expires_at: occasion.now.after(CODE_LIFETIME),
         }
@@ -426,7 +428,7 @@ pub(crate) mod tests {
         let identity = Arc::new(alice());
         let issue_to = |policy: &Policy, client: &Client| {
             let admitted = Admitted::judge(request.clone(), client, Arc::clone(&identity), policy)?;
-            Ok(admitted.issue(occasion, FreshId::from_bytes([1; 16])))
+            Ok(admitted.issue(occasion, Terms::default(), FreshId::from_bytes([1; 16])))
         };
         let code = issue_to(&Policy::default(), &client).unwrap();
         assert_eq!((code.auth_time.as_secs(), code.expires_at.as_secs()), (900, 1_060));

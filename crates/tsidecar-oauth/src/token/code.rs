@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{CodeRequest, TokenError, check_key, check_verifier};
 use crate::client::{Client, GrantType};
 use crate::client_auth::AuthenticatedClient;
-use crate::grant::{Grant, GrantFacts, Place};
+use crate::grant::{Grant, GrantFacts, Holder, Place, Seen};
 use crate::id::{Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::policy::Policy;
@@ -103,10 +103,11 @@ impl Redemption {
 
     /// Makes the draft of the grant, if the device is still the same person's and the policy still admits them.
     ///
-    /// `place` is where the request came from; it binds the refresh tokens of public clients that proved no key (RFC 9449 §5).
+    /// `place` is where the request came from; it binds the refresh tokens of public clients that proved no key (RFC 9449 §5), and
+    /// some codes are good only where they were authorized ([`Terms`](crate::assurance::Terms)).
     ///
     /// # Errors
-    /// [`TokenError::IdentityChanged`], [`TokenError::Denied`].
+    /// [`TokenError::IdentityChanged`], [`TokenError::WrongPlace`], [`TokenError::Denied`].
     pub fn draft(
         &self,
         client: &AuthenticatedClient,
@@ -118,6 +119,9 @@ impl Redemption {
         let code = &self.code;
         if identity.subject != code.subject || identity.device.id != code.device {
             return Err(TokenError::IdentityChanged);
+        }
+        if code.terms.only_here && place != Some(Place::Device(code.device.clone())) {
+            return Err(TokenError::WrongPlace);
         }
         policy.admit(client.client(), identity).map_err(TokenError::Denied)?;
         let lives = client.client().lives();
@@ -149,9 +153,13 @@ fn facts(code: &SealedCode) -> GrantFacts {
     GrantFacts {
         client: code.client.clone(),
         subject: code.subject.clone(),
-        device: code.device.clone(),
-        address: code.address,
-        listener: code.listener.clone(),
+        holder: Holder::Person(Seen {
+            device: code.device.clone(),
+            address: code.address,
+            listener: code.listener.clone(),
+        }),
+        consented: code.terms.consented,
+        exchange: None,
         scope: code.scope.clone(),
         resources: Vec::new(),
         auth_time: code.auth_time,
@@ -189,6 +197,7 @@ pub(super) fn chosen<'a, 'b>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assurance::Terms;
     use crate::authorize::tests::resources;
     use crate::client::tests::{confidential, public};
     use crate::client::{AuthMethod, ClientSpec};
@@ -240,6 +249,24 @@ mod tests {
         assert_eq!(refused(code(), &wrong(None), 1_001), TokenError::MissingParameter("redirect_uri"));
         let bare = CodeRequest { verifier: None, ..request() };
         assert_eq!(refused(code(), &bare, 1_001), TokenError::VerifierMissing);
+    }
+
+    /// A client whose loopback address says nothing of who listens there: its code is good on this device alone, and in no page.
+    #[test]
+    fn some_codes_are_good_only_where_they_were_authorized() {
+        let here = SealedCode { terms: Terms { only_here: true, consented: false }, ..code() };
+        let draft = |code: &SealedCode, place: Option<Place>| {
+            let redemption = check(code.clone(), &request(), confidential(), 1_001).unwrap();
+            let client = authenticated(confidential());
+            redemption.draft(&client, &alice(), &Policy::default(), place, at(1_001)).map(|_| ())
+        };
+        let device = alice().device.id;
+        let other = crate::id::DeviceId::parse("nOTHER").unwrap();
+        assert_eq!(draft(&here, Some(Place::Device(device.clone()))), Ok(()));
+        for place in [None, Some(Place::Outside), Some(Place::Page(device)), Some(Place::Device(other))] {
+            assert_eq!(draft(&here, place), Err(TokenError::WrongPlace));
+        }
+        assert_eq!(draft(&code(), Some(Place::Outside)), Ok(()));
     }
 
     /// A1: another client that authenticated kills the code.

@@ -7,7 +7,7 @@ use crate::acr::Acr;
 use crate::client::{Client, GrantType};
 use crate::client_auth::AuthenticatedClient;
 use crate::device::{Approval, DeviceRequest, Polled, Timing};
-use crate::grant::{Grant, GrantFacts, Place};
+use crate::grant::{Grant, GrantFacts, Holder, Place, Seen};
 use crate::id::{Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::policy::Policy;
@@ -107,9 +107,13 @@ impl DeviceRedemption {
         let facts = GrantFacts {
             client: request.client.clone(),
             subject: approval.subject.clone(),
-            device: approval.device.clone(),
-            address: approval.address,
-            listener: approval.listener.clone(),
+            holder: Holder::Person(Seen {
+                device: approval.device.clone(),
+                address: approval.address,
+                listener: approval.listener.clone(),
+            }),
+            consented: false,
+            exchange: None,
             scope: request.scope.clone(),
             resources: self.resources.clone(),
             auth_time: approval.at,

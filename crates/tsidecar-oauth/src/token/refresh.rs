@@ -6,7 +6,7 @@ use super::{RefreshRequest, TokenError, check_key};
 use crate::claims::SCOPES;
 use crate::client::Client;
 use crate::client_auth::AuthenticatedClient;
-use crate::grant::{Generation, Grant, Place};
+use crate::grant::{Generation, Grant, Holder, Place, Seen};
 use crate::id::{Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::policy::Policy;
@@ -19,6 +19,7 @@ use crate::time::UnixTime;
 #[derive(Debug)]
 pub struct Refresh<'a> {
     grant: &'a Grant,
+    seen: &'a Seen,
     scope: Scope,
 }
 
@@ -50,12 +51,14 @@ impl<'a> Refresh<'a> {
         if facts.expires_at.is_past(now) {
             return Err(TokenError::GrantExpired);
         }
+        // Nobody else gets refresh tokens.
+        let Holder::Person(seen) = &facts.holder else { return Err(TokenError::GrantExpired) };
         let scope = match &request.scope {
             Some(asked) => narrowed(asked, &facts.scope, resources)?,
             None => facts.scope.clone(),
         };
         super::code::chosen(request.resources.iter().map(String::as_str), facts.resources.iter())?;
-        Ok(Self { grant, scope })
+        Ok(Self { grant, seen, scope })
     }
 
     /// Tells whether the place of the request must be known: only public clients are bound to one.
@@ -85,7 +88,7 @@ impl<'a> Refresh<'a> {
 
     /// The address for which whois must be asked now, and the listener whose destination counts.
     pub const fn sighting(&self) -> (IpAddr, &Listener) {
-        (self.grant.facts().address, &self.grant.facts().listener)
+        (self.seen.address, &self.seen.listener)
     }
 
     /// Judges the identity of now: the same person on the same device, still admitted by the policy.
@@ -93,8 +96,7 @@ impl<'a> Refresh<'a> {
     /// # Errors
     /// [`TokenError::IdentityChanged`], [`TokenError::Denied`].
     pub fn admit(self, client: &Client, identity: &Identity, policy: &Policy) -> Result<Scope, TokenError> {
-        let facts = self.grant.facts();
-        if identity.subject != facts.subject || identity.device.id != facts.device {
+        if !self.grant.facts().is_of(identity) {
             return Err(TokenError::IdentityChanged);
         }
         policy.admit(client, identity).map_err(TokenError::Denied)?;
@@ -265,7 +267,9 @@ mod tests {
         let proven = |bound, proven| {
             let facts = GrantFacts { key: bound, ..grant().facts().clone() };
             let grant = Grant::from_stored(grant().id(), facts, grant().state());
-            Refresh { grant: &grant, scope: Scope::parse("openid") }.proven_by(proven).map(|_| ())
+            Refresh { grant: &grant, seen: grant.facts().seen().unwrap(), scope: Scope::parse("openid") }
+                .proven_by(proven)
+                .map(|_| ())
         };
         assert_eq!(proven(key(1), key(1)), Ok(()));
         assert_eq!(proven(key(1), key(2)), Err(TokenError::WrongKey));

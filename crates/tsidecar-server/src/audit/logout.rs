@@ -112,7 +112,7 @@ pub fn grant_withdrawn(grant: &Grant) {
         event = "grant_withdrawn",
         client.id = %grant.facts().client,
         subject = %grant.facts().subject,
-        device = %grant.facts().device,
+        device = grant.facts().device().map(tracing::field::display),
         grant.id = %grant.id(),
         "a grant was ended: its client, person or device may no longer have it"
     );

@@ -234,7 +234,7 @@ fn access(raw: raw::Allow) -> Access {
 /// The key at which an error of the core points.
 const fn key_of(error: &ClientError) -> &'static str {
     match error {
-        ClientError::Id(_) | ClientError::Ambiguous | ClientError::TagId => "id",
+        ClientError::Id(_) | ClientError::Ambiguous | ClientError::TagId | ClientError::UrlId => "id",
         ClientError::Name => "name",
         ClientError::Credentials => "public",
         ClientError::TooManySecrets => "secret_file",
@@ -263,8 +263,9 @@ fn in_keys(error: &ClientError) -> String {
         ClientError::RedirectUri { uri, reason } | ClientError::PostLogoutUri { uri, reason } => {
             format!("{uri:?} {reason}")
         }
+        ClientError::UrlId => "is an https URL, which is kept for clients that publish their description there".to_owned(),
         ClientError::GrantTypes => {
-            "must contain \"authorization_code\" or \"urn:ietf:params:oauth:grant-type:device_code\"".to_owned()
+            "must contain one of \"authorization_code\", \"urn:ietf:params:oauth:grant-type:device_code\", \"client_credentials\" and \"urn:ietf:params:oauth:grant-type:token-exchange\"".to_owned()
         }
         ClientError::NeedlessRedirects => "are of no use without \"authorization_code\" in grant_types".to_owned(),
         ClientError::Life { least, most, .. } => {

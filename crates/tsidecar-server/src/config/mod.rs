@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tsidecar_localapi::ServiceName;
+use tsidecar_oauth::assurance::Trusted;
 use tsidecar_oauth::client::ClientSpec;
 use tsidecar_oauth::dpop::NonceRule;
 use tsidecar_oauth::jose::Algorithm;
@@ -73,6 +74,8 @@ pub struct Config {
     pub clients: Vec<(ClientSpec, PathBuf)>,
     /// `[[resource]]`, in order.
     pub resources: Vec<Resource>,
+    /// `[clients] trusted`: documents that need no consent.
+    pub trusted: Trusted,
     /// What works but deserves a look; each names file, line and key.
     pub warnings: Vec<String>,
 }
@@ -306,6 +309,7 @@ impl Default for Config {
             rules: Vec::new(),
             clients: Vec::new(),
             resources: Vec::new(),
+            trusted: Trusted::default(),
             warnings: Vec::new(),
         }
     }

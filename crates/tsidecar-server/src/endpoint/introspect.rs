@@ -15,8 +15,10 @@ use tsidecar_oauth::token::answer::Keys;
 
 use crate::app::App;
 use crate::client_auth::{ClientRequest, authenticate};
+use crate::clients;
 use crate::failure::Failure;
 use crate::identity::Sighting;
+use crate::outbound::Requester;
 use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::web::error::{self, Challenge};
@@ -101,10 +103,13 @@ async fn describe(
     now: UnixTime,
 ) -> Result<Result<Vec<u8>, Inactive>, Failure> {
     let grant = app.store.grant(token.grant())?;
-    let client = grant.as_ref().and_then(|grant| snapshot.client(grant.facts().client.as_str()));
+    let client = match &grant {
+        Some(grant) => clients::find(app, snapshot, Requester::Daemon, grant.facts().client.as_str()).await?,
+        None => None,
+    };
     let standing = Standing {
         grant: grant.as_ref(),
-        client: client.map(AsRef::as_ref),
+        client: client.as_deref(),
         resources: &snapshot.resources,
         any_client: snapshot.config().claims.introspect_any_client,
         now,
@@ -113,7 +118,7 @@ async fn describe(
         Ok(live) => live,
         Err(inactive) => return Ok(Err(inactive)),
     };
-    let (address, listener) = live.sighting();
+    let Some((address, listener)) = live.sighting() else { return Ok(Err(Inactive::DeviceGone)) };
     let Sighting::Person(identity) = snapshot.recognise(app.tailnet.last_seen(address, listener).await?)
     else {
         return Ok(Err(Inactive::DeviceGone));

@@ -173,7 +173,8 @@ impl<'a> Asked<'a> {
         let (address, listener) = redemption.sighting();
         let identity = self.identify(address, listener).await?;
         let by_place = self.client.client().is_public() && key.is_none();
-        let place = if by_place { Some(self.place().await?) } else { None };
+        let place =
+            if by_place || redemption.code().terms.only_here { Some(self.place().await?) } else { None };
         let grant = redemption.draft(&self.client, &identity, &self.snapshot.policy, place, self.now);
         let grant = grant.map_err(|error| self.refuse(error))?;
         let resource =

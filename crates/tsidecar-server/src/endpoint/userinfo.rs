@@ -19,8 +19,10 @@ use tsidecar_oauth::userinfo::{BearerError, LiveAccess, PresentedToken, Scheme};
 
 use crate::app::App;
 use crate::audit;
+use crate::clients;
 use crate::failure::Failure;
 use crate::identity::Sighting;
+use crate::outbound::Requester;
 use crate::peer::Caller;
 use crate::proof::{self, Proving};
 use crate::snapshot::Snapshot;
@@ -129,11 +131,14 @@ async fn claims(
 ) -> Result<Answer, Refused> {
     let access = snapshot.sealing.open_access(&showing.presented.token).map_err(BearerError::Seal)?;
     let grant = app.store.grant(access.grant)?;
-    let client = grant.as_ref().and_then(|grant| snapshot.client(grant.facts().client.as_str()));
-    let live = LiveAccess::check(&access, grant.as_ref(), client.map(AsRef::as_ref), showing.now)?;
+    let client = match &grant {
+        Some(grant) => clients::find(app, snapshot, Requester::Daemon, grant.facts().client.as_str()).await?,
+        None => None,
+    };
+    let live = LiveAccess::check(&access, grant.as_ref(), client.as_deref(), showing.now)?;
     let Some(client) = client else { return Err(BearerError::ClientGone.into()) };
     if let Some(key) = showing.presented.scheme.key_of(&access)? {
-        *shown = Some(showing.prove(snapshot, client, key)?.mark());
+        *shown = Some(showing.prove(snapshot, &client, key)?.mark());
     }
     let (address, listener) = live.sighting();
     let identity = match snapshot.recognise(app.tailnet.identify(address, listener).await?) {
@@ -142,7 +147,7 @@ async fn claims(
             return Err(BearerError::IdentityChanged.into());
         }
     };
-    live.admit(client, &identity, &snapshot.policy)?;
+    live.admit(&client, &identity, &snapshot.policy)?;
     let at = ClaimsAt::UserInfo;
     let (policy, named) = (&snapshot.policy, live.requested());
     let claims = IdentityClaims::select(policy, client.id(), &identity, &access.scope, named, at);

@@ -9,7 +9,7 @@ use tsidecar_oauth::device::{
     Polled, UserCode,
 };
 use tsidecar_oauth::fresh::{FreshId, FreshSecret};
-use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, Place};
+use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, Holder, Place, Seen};
 use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
 use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
@@ -37,9 +37,13 @@ pub(crate) fn grant(number: u8) -> Grant {
     let facts = GrantFacts {
         client: ClientId::parse("cli").unwrap(),
         subject: subject.clone(),
-        device: device.clone(),
-        address: "100.64.0.2".parse().unwrap(),
-        listener: Listener::host(),
+        holder: Holder::Person(Seen {
+            device: device.clone(),
+            address: "100.64.0.2".parse().unwrap(),
+            listener: Listener::host(),
+        }),
+        consented: false,
+        exchange: None,
         scope: Scope::parse("openid profile"),
         resources: Vec::new(),
         auth_time: at(990),
@@ -465,12 +469,13 @@ fn device(number: u8) -> DeviceAuthorization {
 /// Says yes; the grant is the one of this number.
 fn approval(number: u8) -> Approval {
     let facts = grant(number).facts().clone();
+    let Holder::Person(seen) = facts.holder else { panic!("nobody") };
     Approval {
         grant: grant(number).id(),
         subject: facts.subject,
-        device: facts.device,
-        address: facts.address,
-        listener: facts.listener,
+        device: seen.device,
+        address: seen.address,
+        listener: seen.listener,
         at: at(1_050),
     }
 }

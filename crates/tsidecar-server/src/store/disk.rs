@@ -254,6 +254,10 @@ impl DiskRecords {
             Table::Pushed => &self.trees.pushed,
             Table::Devices => &self.trees.devices,
             Table::Jobs => &self.trees.jobs,
+            Table::Registered => &self.trees.registered,
+            Table::Approvals => &self.trees.approvals,
+            Table::Consents => &self.trees.consents,
+            Table::Documents => &self.trees.documents,
         }
     }
 
@@ -322,6 +326,10 @@ struct Trees {
     pushed: sled::Tree,
     devices: sled::Tree,
     jobs: sled::Tree,
+    registered: sled::Tree,
+    approvals: sled::Tree,
+    consents: sled::Tree,
+    documents: sled::Tree,
 }
 
 fn open_trees(path: &Path) -> sled::Result<(sled::Db, Trees)> {
@@ -340,6 +348,10 @@ fn open_trees(path: &Path) -> sled::Result<(sled::Db, Trees)> {
         pushed: open(Table::Pushed)?,
         devices: open(Table::Devices)?,
         jobs: open(Table::Jobs)?,
+        registered: open(Table::Registered)?,
+        approvals: open(Table::Approvals)?,
+        consents: open(Table::Consents)?,
+        documents: open(Table::Documents)?,
     };
     Ok((database, trees))
 }

@@ -47,11 +47,29 @@ pub(super) enum Table {
     Devices,
     /// What still has to be told to others. Key: a random id.
     Jobs,
+    /// Clients that registered themselves. Key: the client id.
+    Registered,
+    /// What an administrator approved. Key: the client id.
+    Approvals,
+    /// What people have allowed strangers. Key: see [`super::consents`].
+    Consents,
+    /// Clients whose document was taken away. Key: the client id.
+    Documents,
 }
 
 impl Table {
     /// The tables whose records are kept for some time and then forgotten, whatever they say.
-    pub(super) const KEPT: [Self; 5] = [Self::Marks, Self::Sessions, Self::Pushed, Self::Devices, Self::Jobs];
+    pub(super) const KEPT: [Self; 9] = [
+        Self::Marks,
+        Self::Sessions,
+        Self::Pushed,
+        Self::Devices,
+        Self::Jobs,
+        Self::Registered,
+        Self::Approvals,
+        Self::Consents,
+        Self::Documents,
+    ];
 
     /// The name in error messages, and of the tree.
     pub(super) const fn name(self) -> &'static str {
@@ -64,6 +82,10 @@ impl Table {
             Self::Pushed => "pushed request",
             Self::Devices => "device authorization",
             Self::Jobs => "job",
+            Self::Registered => "registered client",
+            Self::Approvals => "approval",
+            Self::Consents => "consent",
+            Self::Documents => "client document",
         }
     }
 }
@@ -206,6 +228,11 @@ impl Ledger {
     /// Takes note of the time of a change.
     pub(super) fn saw(&mut self, now: UnixTime) {
         self.meta.highest = self.meta.highest.max(now);
+    }
+
+    /// The records as they are now.
+    pub(super) fn records(&self) -> &dyn Records {
+        &*self.records
     }
 
     /// The current record of a grant.

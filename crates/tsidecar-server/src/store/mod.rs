@@ -11,16 +11,20 @@
 //! | `jobs.rs` | what still has to be told to others: written with its cause, kept until it is done |
 //! | `ledger.rs` | typed records over the bytes of a backend, as the committer sees them |
 //! | `pushed.rs` | the places of pushed authorization requests |
+//! | `registered.rs` | clients that registered themselves, approvals, documents that were taken away |
+//! | `consents.rs` | what people have allowed strangers |
 //! | `record.rs` | how a record looks as bytes |
 //! | `disk.rs`, `memory.rs` | the two backends |
 
 mod committer;
+mod consents;
 mod disk;
 mod jobs;
 mod ledger;
 mod memory;
 mod pushed;
 mod record;
+mod registered;
 mod verbs;
 
 #[cfg(test)]
@@ -35,19 +39,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::{Notify, oneshot};
+use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::backchannel::{Notice, Target};
 use tsidecar_oauth::client::ClientSpec;
+use tsidecar_oauth::consent::{Consent, Wish};
 use tsidecar_oauth::device::{
     Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, Polled, UserCode,
 };
 use tsidecar_oauth::fresh::FreshSecret;
 use tsidecar_oauth::grant::{Generation, Grant};
-use tsidecar_oauth::id::{ClientId, GrantId, SessionId};
+use tsidecar_oauth::id::{ClientId, GrantId, SessionId, Subject};
 use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
+use tsidecar_oauth::provenance::Registration;
 use tsidecar_oauth::seal::CodeEpoch;
+use tsidecar_oauth::secret::SecretDigest;
 use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
-use tsidecar_oauth::time::UnixTime;
+use tsidecar_oauth::time::{Lifetime, UnixTime};
 
 pub use disk::{DiskOptions, DiskStore, OpenError};
 pub use jobs::{Job, MOST_JOBS, MOST_JOBS_OF_CLIENT};
@@ -249,6 +257,85 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a client; `true` when there was one. Leaves a record without `spec` whose `not_before` is `now`.
     fn remove_client(&self, id: &ClientId, now: UnixTime) -> Pending<bool>;
 
+    /// Reads a client that registered itself, inline; `None` when there is none, or its time is over.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn registered(&self, id: &ClientId, now: UnixTime) -> Result<Option<RegisteredClient>, StoreError>;
+
+    /// Reads registered clients after an id, in the order of their ids, at most `limit`; those whose time is over, too, until
+    /// the sweep has been there.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn registered_after(
+        &self,
+        after: Option<&ClientId>,
+        limit: usize,
+    ) -> Result<Vec<RegisteredClient>, StoreError>;
+
+    /// Writes a registered client, new or changed; kept for its `keep_for` after `used_at`.
+    ///
+    /// [`StoreError::TooLarge`] when it does not fit in a record.
+    fn put_registered(&self, client: RegisteredClient, now: UnixTime) -> Pending<()>;
+
+    /// Takes note that a registered client was used, and is kept for so long from now on; `false` when there is none.
+    fn touch_registered(&self, id: &ClientId, keep_for: Lifetime, now: UnixTime) -> Pending<bool>;
+
+    /// Removes a registered client; `true` when there was one. Its id was random, so it never comes again.
+    fn remove_registered(&self, id: &ClientId, now: UnixTime) -> Pending<bool>;
+
+    /// Reads what an administrator approved of a registered client or a document, inline.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn approval(&self, id: &ClientId) -> Result<Option<Approval>, StoreError>;
+
+    /// Approves what a client is now.
+    fn approve(&self, id: &ClientId, approval: Approval) -> Pending<()>;
+
+    /// Takes an approval back; `true` when there was one.
+    fn disapprove(&self, id: &ClientId, now: UnixTime) -> Pending<bool>;
+
+    /// When the document of a client was taken away last, inline: everything issued until then is void.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn document_gone(&self, id: &ClientId) -> Result<UnixTime, StoreError>;
+
+    /// Remembers that the document of a client was taken away.
+    fn end_document(&self, id: &ClientId, now: UnixTime) -> Pending<()>;
+
+    /// Reads what a person has allowed a client, inline. No success rests on it alone: a redemption or refresh that needs a
+    /// consent asks again by then.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn consent(&self, subject: &Subject, client: &ClientId) -> Result<Option<Consent>, StoreError>;
+
+    /// Reads consents after a person's and a client's, at most `limit`; those of one person stand together. `None` begins.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn consents_after(
+        &self,
+        after: Option<(&Subject, &ClientId)>,
+        limit: usize,
+    ) -> Result<Vec<Consent>, StoreError>;
+
+    /// Adds what a person has just allowed ([`consent::remember`](tsidecar_oauth::consent::remember)).
+    fn remember_consent(
+        &self,
+        subject: &Subject,
+        client: &ClientId,
+        wish: Wish,
+        now: UnixTime,
+    ) -> Pending<()>;
+
+    /// Takes everything back that a person has allowed a client ([`consent::withdraw`](tsidecar_oauth::consent::withdraw));
+    /// `true` when there was something. What was issued on it is void from now on.
+    fn withdraw_consent(&self, subject: &Subject, client: &ClientId, now: UnixTime) -> Pending<bool>;
+
     /// Compares the clock with the highest time that the store has seen; once at start.
     ///
     /// A clock more than an hour behind starts a new code epoch, so that codes from the lost hours cannot be redeemed
@@ -282,6 +369,34 @@ pub struct StoredClient {
     pub not_before: UnixTime,
     /// The last change of the record.
     pub changed_at: UnixTime,
+}
+
+/// A client that registered itself, as the store keeps it.
+#[derive(Clone, Debug)]
+pub struct RegisteredClient {
+    /// `client_id`, the key of the record.
+    pub id: ClientId,
+    /// Its description, as far as rules go by it.
+    pub spec: ClientSpec,
+    /// When, and by whom.
+    pub registration: Registration,
+    /// The digest of its registration access token (RFC 7592 §3).
+    pub token: SecretDigest,
+    /// When it was used last, to a day.
+    pub used_at: UnixTime,
+    /// How long it is kept after that.
+    pub keep_for: Lifetime,
+    /// What is echoed beside the description (RFC 7591 §3.2.1), as a JSON object; no rule goes by it.
+    pub metadata: String,
+}
+
+/// What an administrator approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// What the client was like.
+    pub digest: MetadataDigest,
+    /// When.
+    pub at: UnixTime,
 }
 
 /// What a logout changes.

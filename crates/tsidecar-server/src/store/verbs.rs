@@ -8,22 +8,27 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tsidecar_oauth::backchannel::Target;
+use tsidecar_oauth::consent::{Consent, Wish};
 use tsidecar_oauth::device::{
     self, Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, Polled, UserCode,
 };
 use tsidecar_oauth::grant::{Generation, Grant};
-use tsidecar_oauth::id::{ClientId, GrantId, SessionId};
+use tsidecar_oauth::id::{ClientId, GrantId, SessionId, Subject};
 use tsidecar_oauth::mark::Mark;
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::settle::{self, Burned, OfSession, Redeemed, Rotated};
-use tsidecar_oauth::time::UnixTime;
+use tsidecar_oauth::time::{Lifetime, UnixTime};
 
+use super::consents;
 use super::jobs::{self, Job};
 use super::ledger::{self, ChangeError, Entry, Ledger, Records, Table, Telling};
 use super::pushed;
 use super::record::{self, DecodeError};
-use super::{GrantPage, Intent, LogOut, Once, Pending, Store, StoreError, StoredClient};
+use super::registered;
+use super::{
+    Approval, GrantPage, Intent, LogOut, Once, Pending, RegisteredClient, Store, StoreError, StoredClient,
+};
 
 /// How many client records are read at a time.
 const CLIENT_PAGE: usize = 256;
@@ -286,6 +291,110 @@ impl<E: Engine> Store for E {
             let gone = StoredClient { id, spec: None, not_before: now.max(not_before), changed_at: now };
             ledger.write_client(&gone)?;
             Ok(true)
+        })
+    }
+
+    fn registered(&self, id: &ClientId, now: UnixTime) -> Result<Option<RegisteredClient>, StoreError> {
+        registered::read(self.records(), id, now)
+    }
+
+    fn registered_after(
+        &self,
+        after: Option<&ClientId>,
+        limit: usize,
+    ) -> Result<Vec<RegisteredClient>, StoreError> {
+        let after = after.map(|id| id.as_str().as_bytes());
+        registered::page(&self.records().read_after(Table::Registered, after, limit).map_err(StoreError::Io)?)
+    }
+
+    fn put_registered(&self, client: RegisteredClient, now: UnixTime) -> Pending<()> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            registered::put(ledger, &client)
+        })
+    }
+
+    fn touch_registered(&self, id: &ClientId, keep_for: Lifetime, now: UnixTime) -> Pending<bool> {
+        let id = id.clone();
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            registered::touch(ledger, &id, keep_for, now)
+        })
+    }
+
+    fn remove_registered(&self, id: &ClientId, now: UnixTime) -> Pending<bool> {
+        let id = id.clone();
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            registered::remove(ledger, &id, now)
+        })
+    }
+
+    fn approval(&self, id: &ClientId) -> Result<Option<Approval>, StoreError> {
+        registered::approval(self.records(), id)
+    }
+
+    fn approve(&self, id: &ClientId, approval: Approval) -> Pending<()> {
+        let id = id.clone();
+        self.submit(move |ledger| {
+            ledger.saw(approval.at);
+            registered::approve(ledger, &id, approval)
+        })
+    }
+
+    fn disapprove(&self, id: &ClientId, now: UnixTime) -> Pending<bool> {
+        let id = id.clone();
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            registered::disapprove(ledger, &id)
+        })
+    }
+
+    fn document_gone(&self, id: &ClientId) -> Result<UnixTime, StoreError> {
+        registered::document_gone(self.records(), id)
+    }
+
+    fn end_document(&self, id: &ClientId, now: UnixTime) -> Pending<()> {
+        let id = id.clone();
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            registered::end_document(ledger, &id, now)
+        })
+    }
+
+    fn consent(&self, subject: &Subject, client: &ClientId) -> Result<Option<Consent>, StoreError> {
+        consents::read(self.records(), subject, client)
+    }
+
+    fn consents_after(
+        &self,
+        after: Option<(&Subject, &ClientId)>,
+        limit: usize,
+    ) -> Result<Vec<Consent>, StoreError> {
+        let after = after.map(|(subject, client)| consents::key(subject, client));
+        let after = after.as_ref().map(<[u8; 24]>::as_slice);
+        consents::page(&self.records().read_after(Table::Consents, after, limit).map_err(StoreError::Io)?)
+    }
+
+    fn remember_consent(
+        &self,
+        subject: &Subject,
+        client: &ClientId,
+        wish: Wish,
+        now: UnixTime,
+    ) -> Pending<()> {
+        let (subject, client) = (subject.clone(), client.clone());
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            consents::remember(ledger, &subject, &client, &wish, now)
+        })
+    }
+
+    fn withdraw_consent(&self, subject: &Subject, client: &ClientId, now: UnixTime) -> Pending<bool> {
+        let (subject, client) = (subject.clone(), client.clone());
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            consents::withdraw(ledger, &subject, &client, now)
         })
     }
 

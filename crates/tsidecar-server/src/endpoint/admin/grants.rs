@@ -2,7 +2,7 @@
 
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::grant::Grant;
-use tsidecar_oauth::id::GrantId;
+use tsidecar_oauth::id::{DeviceId, GrantId};
 use tsidecar_oauth::time::UnixTime;
 
 use super::answer;
@@ -90,7 +90,7 @@ impl Asked {
         let facts = grant.facts();
         fits(&self.user, facts.subject.as_str())
             && fits(&self.client, facts.client.as_str())
-            && fits(&self.device, facts.device.as_str())
+            && fits(&self.device, facts.device().map_or("", DeviceId::as_str))
     }
 }
 

@@ -341,7 +341,7 @@ impl From<&Grant> for GrantAnswer {
             id: grant.id().to_string(),
             client_id: facts.client.as_str().to_owned(),
             subject: facts.subject.as_str().to_owned(),
-            device: facts.device.as_str().to_owned(),
+            device: facts.device().map_or_else(String::new, |device| device.as_str().to_owned()),
             scope: facts.scope.to_string(),
             resources: facts.resources.iter().map(ToString::to_string).collect(),
             issued_at: facts.issued_at,

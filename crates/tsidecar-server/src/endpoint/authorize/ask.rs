@@ -11,7 +11,7 @@ use tsidecar_oauth::par::PushedId;
 use tsidecar_oauth::params::Params;
 use tsidecar_oauth::seal::SealedForm;
 
-use super::asked::Asked;
+use super::asked::{Asked, find_client};
 use super::browser::read;
 use super::visit::{Granted, Visit};
 use super::{Outcome, Refused, Stay};
@@ -76,7 +76,7 @@ pub(super) async fn answered(
     let sealed = snapshot.sealing.open_form(token).map_err(|_| unreadable())?;
     let expires_at = sealed.expires_at;
     let (subject, device) = (sealed.subject.clone(), sealed.device.clone());
-    let asked = restore(snapshot, sealed)?;
+    let asked = restore(app, snapshot, caller, sealed).await?;
     let visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
     let is_theirs = visit.identity().subject == subject && visit.identity().device.id == device;
     if !is_theirs || expires_at.is_past(visit.now) {
@@ -86,13 +86,13 @@ pub(super) async fn answered(
         }
         return show(snapshot, &visit, Why::Stale);
     }
-    let client = visit.asked.client;
+    let client = Arc::clone(&visit.asked.client);
     if decision == Decision::Cancel {
-        audit::cancelled(visit.identity(), client);
+        audit::cancelled(visit.identity(), &client);
         return Err(visit.back(RedirectReason::Cancelled));
     }
-    audit::confirmed(visit.identity(), client);
-    let sign_in = confirmed(client, &visit.browser, visit.now);
+    audit::confirmed(visit.identity(), &client);
+    let sign_in = confirmed(&client, &visit.browser, visit.now);
     let granted: Granted = visit.sign_in(app, sign_in).await?;
     Ok(Outcome::Granted(granted))
 }
@@ -115,14 +115,18 @@ impl Decision {
 }
 
 /// The request of a form: its client as it is now, its target proven anew.
-fn restore(snapshot: &Snapshot, form: SealedForm) -> Result<Asked<'_>, Refused> {
-    let client = snapshot.client(form.client.as_str()).filter(|client| !client.is_disabled());
-    let client = client.ok_or(DirectError::UnknownClient)?;
+async fn restore(
+    app: &App,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    form: SealedForm,
+) -> Result<Asked, Refused> {
+    let client = find_client(app, snapshot, caller, form.client.as_str()).await?;
     if client.requires_push() && form.pushed.is_none() {
         return Err(DirectError::NoTarget(RedirectReason::PushRequired).into());
     }
     let params = Params::from_pairs(form.request).map_err(DirectError::from)?;
-    let target = RedirectTarget::prove(&params, Some(client), &snapshot.issuer)?;
+    let target = RedirectTarget::prove(&params, Some(&client), &snapshot.issuer)?;
     Ok(Asked { client, params, target, pushed: form.pushed.map(PushedId::from_bytes), key: form.key })
 }
 

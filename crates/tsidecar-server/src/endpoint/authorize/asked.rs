@@ -12,7 +12,9 @@ use super::Refused;
 use super::stay::Stay;
 use crate::app::App;
 use crate::audit;
+use crate::clients;
 use crate::failure::Failure;
+use crate::outbound::Requester;
 use crate::peer::Caller;
 use crate::request_object::{OpenError, open};
 use crate::snapshot::Snapshot;
@@ -22,9 +24,9 @@ use crate::store::StoreError;
 ///
 /// A page that asks the person carries `params`, `pushed` and `key` in its sealed form, so that the answer may come after a pushed
 /// request has expired; [`finish`](Self::finish) still lets one of all its pages go on.
-pub(super) struct Asked<'a> {
+pub(super) struct Asked {
     /// The client.
-    pub(super) client: &'a Arc<Client>,
+    pub(super) client: Arc<Client>,
     /// The parameters that count: those of the request, of its object, or those that were pushed. Nothing else does.
     pub(super) params: Params,
     /// Where the answer goes.
@@ -40,25 +42,24 @@ pub(super) struct Asked<'a> {
 /// # Errors
 /// [`Refused`]: while the parameters that count are not known yet, those of the request itself name the target of an error, if
 /// they prove one; otherwise it ends on a page.
-pub(super) async fn resolve<'a>(
+pub(super) async fn resolve(
     app: &App,
-    snapshot: &'a Snapshot,
+    snapshot: &Snapshot,
     caller: &Caller,
     params: Params,
-) -> Result<Asked<'a>, Refused> {
-    let client = snapshot.client(client_id(&params)?.as_str());
-    let client = client.filter(|client| !client.is_disabled()).ok_or(DirectError::UnknownClient)?;
-    let prove = |params: &Params| RedirectTarget::prove(params, Some(client), &snapshot.issuer);
+) -> Result<Asked, Refused> {
+    let client = find_client(app, snapshot, caller, client_id(&params)?.as_str()).await?;
+    let prove = |params: &Params| RedirectTarget::prove(params, Some(&client), &snapshot.issuer);
     let outer = prove(&params);
     let refuse = |reason: RedirectReason| {
-        audit::authorization_refused(caller, client, reason);
+        audit::authorization_refused(caller, &client, reason);
         match &outer {
             Ok(target) => Refused::Back(Box::new(target.clone()), reason, None),
             Err(_) => Refused::Stay(Stay::Direct(DirectError::NoTarget(reason))),
         }
     };
     let carrier = Carrier::of(&params).map_err(refuse)?;
-    carrier.admit(client).map_err(refuse)?;
+    carrier.admit(&client).map_err(refuse)?;
     let now = app.clock.now();
     let (params, pushed, key) = match &carrier {
         Carrier::Plain => {
@@ -66,7 +67,7 @@ pub(super) async fn resolve<'a>(
             return Ok(Asked { client, params, target, pushed: None, key: None });
         }
         Carrier::Object(object) => {
-            let opened = open(app, snapshot, caller, client, object, now).await;
+            let opened = open(app, snapshot, caller, &client, object, now).await;
             (opened.map_err(|error| refuse(unopened(error)))?, None, None)
         }
         Carrier::Pushed(id) => {
@@ -79,7 +80,34 @@ pub(super) async fn resolve<'a>(
     Ok(Asked { client, params, target, pushed, key })
 }
 
-impl Asked<'_> {
+/// The client that a request names, if it may do anything.
+///
+/// # Errors
+/// [`Refused`]: nobody is sent anywhere.
+pub(super) async fn find_client(
+    app: &App,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    id: &str,
+) -> Result<Arc<Client>, Refused> {
+    let found = clients::find(app, snapshot, Requester::Caller(caller.origin()), id).await;
+    let found = found.map_err(|failure| {
+        let reason = match failure {
+            Failure::Unavailable { why, .. } => {
+                tracing::warn!(error.reason = %why, "an authorization met a client that cannot be looked up");
+                RedirectReason::Unavailable
+            }
+            failure => {
+                tracing::error!(error.reason = ?failure, "an authorization failed on our side");
+                RedirectReason::Broken
+            }
+        };
+        DirectError::NoTarget(reason)
+    })?;
+    Ok(found.filter(|client| !client.is_disabled()).ok_or(DirectError::UnknownClient)?)
+}
+
+impl Asked {
     /// Uses up the pushed request that this is, durably, before a code is given out for it: whoever is second gets none.
     ///
     /// # Errors

@@ -122,7 +122,7 @@ async fn authorize(
     check_frame(navigation, &asked.params)?;
     if navigation.hides_cookies() && cookie.is_none() && asked.client.keeps_sessions() {
         let reason = RedirectReason::SignInNeeded;
-        audit::authorization_refused(caller, asked.client, reason);
+        audit::authorization_refused(caller, &asked.client, reason);
         return Err(Refused::Back(Box::new(asked.target), reason, None));
     }
     let visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
@@ -130,7 +130,7 @@ async fn authorize(
         Demand::Go(sign_in) => visit.sign_in(app, sign_in).await.map(Outcome::Granted),
         Demand::Ask(why) => ask::show(snapshot, &visit, why),
         Demand::Refuse(reason) => {
-            audit::authorization_refused(caller, visit.asked.client, reason);
+            audit::authorization_refused(caller, &visit.asked.client, reason);
             Err(visit.back(reason))
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use tsidecar_oauth::assurance::Assurance;
 
 use hyper::header::HeaderValue;
 use tsidecar_oauth::authorize::{
@@ -17,6 +18,7 @@ use super::Refused;
 use super::asked::{Asked, unstored};
 use super::who::{Nobody, identify};
 use crate::app::App;
+use crate::clients;
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
 use crate::web::cookie;
@@ -38,8 +40,10 @@ pub(super) struct Visit<'a> {
     caller: &'a Caller,
     address: IpAddr,
     /// What is asked.
-    pub(super) asked: Asked<'a>,
+    pub(super) asked: Asked,
     admitted: Admitted,
+    /// What the client is worth.
+    pub(super) assurance: Assurance,
     /// What is known of the browser.
     pub(super) browser: Browser,
     /// The moment.
@@ -55,11 +59,11 @@ impl<'a> Visit<'a> {
         app: &App,
         snapshot: &'a Snapshot,
         caller: &'a Caller,
-        asked: Asked<'a>,
+        asked: Asked,
         cookie: Option<&str>,
     ) -> Result<Self, Refused> {
         let Origin::Address(address) = caller.origin() else { return Err(super::Stay::Outside.into()) };
-        let (client, target) = (asked.client, &asked.target);
+        let (client, target) = (&*asked.client, &asked.target);
         let back = |reason| Refused::Back(Box::new(target.clone()), reason, None);
         let request =
             AuthorizationRequest::validate(&asked.params, client, target.clone(), &snapshot.resources);
@@ -84,7 +88,9 @@ impl<'a> Visit<'a> {
         })?;
         let now = app.clock.now();
         let browser = browser(app, snapshot, &identity, cookie, now).map_err(back)?;
-        Ok(Self { snapshot, caller, address, asked, admitted, browser, now })
+        let assurance = clients::assurance(app, snapshot, client, target.redirect_uri(), &identity);
+        let assurance = assurance.map_err(|error| back(unstored(&error)))?;
+        Ok(Self { snapshot, caller, address, asked, admitted, assurance, browser, now })
     }
 
     /// Who asks, by whois of now.
@@ -94,7 +100,7 @@ impl<'a> Visit<'a> {
 
     /// What the request demands of the person.
     pub(super) fn demand(&self) -> Demand {
-        demand(self.asked.client, self.admitted.request().asked(), &self.browser, self.now)
+        demand(&self.asked.client, self.admitted.request().asked(), &self.browser, self.now)
     }
 
     /// Sends the person back with a reason.
@@ -107,7 +113,7 @@ impl<'a> Visit<'a> {
     /// # Errors
     /// [`Refused`].
     pub(super) async fn sign_in(self, app: &App, sign_in: SignIn) -> Result<Granted, Refused> {
-        let client = self.asked.client;
+        let client = Arc::clone(&self.asked.client);
         let lifetime = self.snapshot.config().session_lifetime;
         let begin = || SessionId::new(entropy::id());
         let session = sign_in.session_to_write(self.identity(), lifetime, self.now, begin);
@@ -117,7 +123,8 @@ impl<'a> Visit<'a> {
             authentication: sign_in.authentication(session.as_ref()),
             now: self.now,
         };
-        let code = self.admitted.issue(occasion, entropy::id());
+        let terms = self.assurance.terms();
+        let code = self.admitted.issue(occasion, terms, entropy::id());
         let sealed = self.snapshot.sealing.seal_code(&code, entropy::nonce());
         let sealed = sealed.map_err(|error| self.back(seal_reason(error)))?;
         let cookie = match (session, sign_in.session) {
@@ -126,10 +133,10 @@ impl<'a> Visit<'a> {
             (None, _) => None,
         };
         self.asked.finish(app).await.map_err(|reason| {
-            audit::authorization_refused(self.caller, client, reason);
+            audit::authorization_refused(self.caller, &client, reason);
             self.back(reason)
         })?;
-        audit::authorized(self.identity(), client, &code);
+        audit::authorized(self.identity(), &client, &code);
         Ok(Granted { target: self.asked.target, code: sealed, cookie })
     }
 

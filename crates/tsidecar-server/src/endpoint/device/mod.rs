@@ -20,8 +20,10 @@ use tsidecar_oauth::time::UnixTime;
 
 use self::page::Shown;
 use crate::app::App;
+use crate::clients;
 use crate::failure::Failure;
 use crate::identity::{RefusedNode, Sighting};
+use crate::outbound::Requester;
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
 use crate::web::inbound::Inbound;
@@ -112,7 +114,7 @@ async fn visit(
     let now = app.clock.now();
     let visit = Visit { app, snapshot, caller, address, identity, now };
     match params.get("form") {
-        None => visit.enter(params.get("user_code").unwrap_or_default()),
+        None => visit.enter(params.get("user_code").unwrap_or_default()).await,
         Some(form) => visit.answer(form, params.get("answer")).await,
     }
 }
@@ -142,7 +144,7 @@ async fn identify(app: &App, snapshot: &Snapshot, caller: &Caller) -> Result<Arc
 
 impl Visit<'_> {
     /// A code was entered: shows what waits under it.
-    fn enter(&self, typed: &str) -> Result<Answer, Stay> {
+    async fn enter(&self, typed: &str) -> Result<Answer, Stay> {
         let device = &self.identity.device.id;
         self.app.devices.enter(device, self.now).map_err(|wait| {
             audit::device_codes_guessed(self.caller, &self.identity);
@@ -150,9 +152,10 @@ impl Visit<'_> {
         })?;
         let Some(user) = UserCode::parse(typed) else { return Ok(self.not_open()) };
         let open = self.app.store.device_by_user_code(user)?;
-        let Some((request, client)) = open.and_then(|open| self.waiting(open)) else {
+        let Some((request, client)) = self.waiting(open).await? else {
             return Ok(self.not_open());
         };
+        let client = &*client;
         self.app.devices.was_right(device);
         self.admit(&request, client)?;
         let form = AnswerForm::new(&self.identity, user, request.code, self.now);
@@ -172,9 +175,10 @@ impl Visit<'_> {
             }
         };
         let stored = self.app.store.device_by_user_code(user)?.filter(|known| known.request.code == code);
-        let Some((request, client)) = stored.and_then(|open| self.waiting(open)) else {
+        let Some((request, client)) = self.waiting(stored).await? else {
             return Ok(self.not_open());
         };
+        let client = &*client;
         let said = match answer {
             Some("allow") => {
                 self.admit(&request, client)?;
@@ -198,11 +202,17 @@ impl Visit<'_> {
     }
 
     /// An authorization that a person may still answer, and its client.
-    fn waiting(&self, open: DeviceAuthorization) -> Option<(DeviceRequest, &Client)> {
-        let client = self.snapshot.client(open.request.client.as_str())?;
+    async fn waiting(
+        &self,
+        open: Option<DeviceAuthorization>,
+    ) -> Result<Option<(DeviceRequest, Arc<Client>)>, Stay> {
+        let Some(open) = open else { return Ok(None) };
+        let requester = Requester::Caller(self.caller.origin());
+        let client = clients::find(self.app, self.snapshot, requester, open.request.client.as_str()).await?;
+        let Some(client) = client else { return Ok(None) };
         let serves = !client.is_disabled() && client.may_use(GrantType::DeviceCode);
         let stands = open.is_open(self.now) && open.request.started_at > client.not_before();
-        (serves && stands).then_some((open.request, client.as_ref()))
+        Ok((serves && stands).then_some((open.request, client)))
     }
 
     /// Judges whether this person may say yes at all.
@@ -213,8 +223,8 @@ impl Visit<'_> {
         };
         self.snapshot.policy.admit(client, &self.identity).map_err(|denied| refused(denied.to_string()))?;
         let relation = Relation::of(request.requester.as_ref(), &self.identity);
-        // Whatever the store and the files say today was written by an administrator.
-        may_approve(Vouched::ByAdministrator, relation).map_err(|foreign| refused(foreign.to_string()))
+        let vouched = if client.is_by_administrator() { Vouched::ByAdministrator } else { Vouched::ByNobody };
+        may_approve(vouched, relation).map_err(|foreign| refused(foreign.to_string()))
     }
 
     fn not_open(&self) -> Answer {

@@ -2,8 +2,10 @@
 
 mod page;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tsidecar_oauth::id::ClientId;
 
 use hyper::header::{HeaderMap, SET_COOKIE};
 use hyper::{Method, Request, StatusCode};
@@ -21,6 +23,7 @@ use tsidecar_oauth::uri::policy_source;
 
 use self::page::Stay;
 use crate::app::App;
+use crate::clients;
 use crate::failure::Failure;
 use crate::identity::Sighting;
 use crate::peer::{Caller, Origin};
@@ -114,8 +117,19 @@ fn browser(
 impl Visit<'_> {
     /// An application sent the person here, or they came by themselves.
     async fn requested(&self, params: &Params, status: StatusCode) -> Result<Answer, Stay> {
-        let find = |id: &str| self.snapshot.client(id).map(AsRef::as_ref);
+        let unread = Cell::new(None);
+        let find = |id: &str| match ClientId::parse(id).map(|id| self.find(&id)) {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => {
+                unread.set(Some(error));
+                None
+            }
+            Err(_) => None,
+        };
         let request = LogoutRequest::validate(params, find, &self.snapshot.signing, &self.snapshot.issuer);
+        if let Some(error) = unread.take() {
+            return Err(error.into());
+        }
         let request = request.map_err(|error| {
             audit::logout_refused(self.caller, &self.identity, error);
             Stay::Wrong(error.to_string())
@@ -128,8 +142,13 @@ impl Visit<'_> {
         self.signed_out(status, request.location())
     }
 
+    /// Clients that are known by their documents send nobody anywhere after a logout: nothing is fetched for it.
+    fn find(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
+        clients::find_here(&*self.app.store, self.snapshot, id, self.now)
+    }
+
     /// Asks the person.
-    fn question(&self, request: &LogoutRequest<'_>) -> Result<Answer, Stay> {
+    fn question(&self, request: &LogoutRequest) -> Result<Answer, Stay> {
         let form = LogoutForm::new(&self.identity, request, self.now);
         let target = form.location().and_then(policy_source);
         let sealed =
@@ -153,7 +172,8 @@ impl Visit<'_> {
             audit::form_refused(self.caller, &self.identity, error);
             Stay::Stale
         })?;
-        let client = form.client().and_then(|id| self.snapshot.clients.get(id)).map(AsRef::as_ref);
+        let client = form.client().map(|id| self.find(id)).transpose()?.flatten();
+        let client = client.as_deref();
         self.log_out(client, client.filter(|_| form.is_without_session())).await?;
         // A client that is gone or switched off by now leads nobody anywhere.
         let client = client.filter(|client| !client.is_disabled());

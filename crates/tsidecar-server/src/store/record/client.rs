@@ -24,7 +24,7 @@ struct ClientV1<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct SpecV1<'a> {
+pub(in crate::store) struct SpecV1<'a> {
     name: Cow<'a, str>,
     public: bool,
     secrets: Vec<[u8; 32]>,
@@ -77,7 +77,14 @@ pub(in crate::store) fn encode_client(client: &StoredClient) -> Result<Vec<u8>, 
     encode(&ClientV1 {
         not_before: client.not_before,
         changed_at: client.changed_at,
-        spec: client.spec.as_ref().map(|spec| SpecV1 {
+        spec: client.spec.as_ref().map(SpecV1::of),
+    })
+}
+
+impl<'a> SpecV1<'a> {
+    /// The content for a description.
+    pub(in crate::store) fn of(spec: &'a ClientSpec) -> Self {
+        Self {
             name: Cow::Borrowed(&spec.name),
             public: spec.public,
             secrets: spec.secrets.iter().map(|digest| *digest.as_bytes()).collect(),
@@ -114,8 +121,8 @@ pub(in crate::store) fn encode_client(client: &StoredClient) -> Result<Vec<u8>, 
             refresh_idle: spec.lives.refresh_idle,
             refresh_absolute: spec.lives.refresh_absolute,
             disabled: spec.disabled,
-        }),
-    })
+        }
+    }
 }
 
 /// Reads a client back.
@@ -131,7 +138,11 @@ pub(in crate::store) fn decode_client(id: ClientId, bytes: &[u8]) -> Result<Stor
     Ok(StoredClient { id, spec, not_before: v1.not_before, changed_at: v1.changed_at })
 }
 
-fn spec_of(id: &ClientId, v1: SpecV1<'_>) -> Result<ClientSpec, DecodeError> {
+/// The description that a content stands for.
+///
+/// # Errors
+/// [`DecodeError`].
+pub(in crate::store) fn spec_of(id: &ClientId, v1: SpecV1<'_>) -> Result<ClientSpec, DecodeError> {
     Ok(ClientSpec {
         id: id.as_str().to_owned(),
         name: v1.name.into_owned(),

@@ -13,14 +13,16 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tsidecar_oauth::grant::{Generation, Grant, GrantFacts, GrantState, Place};
+use tsidecar_oauth::grant::{
+    Actor, Exchange, Generation, Grant, GrantFacts, GrantState, Holder, Place, Seen,
+};
 use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::seal::CodeEpoch;
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 use tsidecar_oauth::uri::ResourceIndicator;
 
-pub(super) use self::client::{decode_client, encode_client};
+pub(super) use self::client::{SpecV1, decode_client, encode_client, spec_of};
 pub(super) use self::device::DeviceV1;
 use self::number::{acr, acr_number, method, method_number, requested};
 use super::StoreError;
@@ -72,9 +74,9 @@ pub(super) struct Meta {
 struct GrantV1<'a> {
     client: Cow<'a, ClientId>,
     subject: Cow<'a, Subject>,
-    device: Cow<'a, DeviceId>,
-    address: IpAddr,
-    listener: Cow<'a, Listener>,
+    holder: HolderV1<'a>,
+    consented: bool,
+    exchange: Option<ExchangeV1<'a>>,
     scope: Cow<'a, Scope>,
     resources: Cow<'a, [ResourceIndicator]>,
     auth_time: UnixTime,
@@ -91,6 +93,56 @@ struct GrantV1<'a> {
     rotated_at: UnixTime,
     last_used: UnixTime,
     revoked_at: Option<UnixTime>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum HolderV1<'a> {
+    Person(SeenV1<'a>),
+    Workload(SeenV1<'a>),
+    Client,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SeenV1<'a> {
+    device: Cow<'a, DeviceId>,
+    address: IpAddr,
+    listener: Cow<'a, Listener>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ExchangeV1<'a> {
+    parent: GrantId,
+    actors: Cow<'a, [Actor]>,
+}
+
+impl<'a> HolderV1<'a> {
+    fn of(holder: &'a Holder) -> Self {
+        let seen = |seen: &'a Seen| SeenV1 {
+            device: Cow::Borrowed(&seen.device),
+            address: seen.address,
+            listener: Cow::Borrowed(&seen.listener),
+        };
+        match holder {
+            Holder::Person(place) => Self::Person(seen(place)),
+            Holder::Workload(place) => Self::Workload(seen(place)),
+            Holder::Client => Self::Client,
+        }
+    }
+}
+
+impl From<HolderV1<'_>> for Holder {
+    fn from(holder: HolderV1<'_>) -> Self {
+        let seen = |seen: SeenV1<'_>| Seen {
+            device: seen.device.into_owned(),
+            address: seen.address,
+            listener: seen.listener.into_owned(),
+        };
+        match holder {
+            HolderV1::Person(place) => Self::Person(seen(place)),
+            HolderV1::Workload(place) => Self::Workload(seen(place)),
+            HolderV1::Client => Self::Client,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -139,9 +191,12 @@ pub(super) fn encode_grant(grant: &Grant) -> Result<Vec<u8>, StoreError> {
     encode(&GrantV1 {
         client: Cow::Borrowed(&facts.client),
         subject: Cow::Borrowed(&facts.subject),
-        device: Cow::Borrowed(&facts.device),
-        address: facts.address,
-        listener: Cow::Borrowed(&facts.listener),
+        holder: HolderV1::of(&facts.holder),
+        consented: facts.consented,
+        exchange: facts
+            .exchange
+            .as_ref()
+            .map(|exchange| ExchangeV1 { parent: exchange.parent, actors: Cow::Borrowed(&exchange.actors) }),
         scope: Cow::Borrowed(&facts.scope),
         resources: Cow::Borrowed(&facts.resources),
         auth_time: facts.auth_time,
@@ -173,9 +228,9 @@ pub(super) fn decode_grant(id: GrantId, bytes: &[u8]) -> Result<Grant, DecodeErr
     let facts = GrantFacts {
         client: v1.client.into_owned(),
         subject: v1.subject.into_owned(),
-        device: v1.device.into_owned(),
-        address: v1.address,
-        listener: v1.listener.into_owned(),
+        holder: v1.holder.into(),
+        consented: v1.consented,
+        exchange: v1.exchange.map(|v1| Exchange { parent: v1.parent, actors: v1.actors.into_owned() }),
         scope: v1.scope.into_owned(),
         resources: v1.resources.into_owned(),
         auth_time: v1.auth_time,
@@ -238,6 +293,8 @@ pub fn survives(bytes: &[u8]) -> bool {
         && device::survives(bytes)
         && super::pushed::survives(bytes)
         && super::jobs::survives(bytes)
+        && super::registered::survives(bytes)
+        && super::consents::survives(bytes)
 }
 
 /// The bytes of a record that is kept for some time: version, the end of that time as eight bytes, content.
@@ -261,6 +318,17 @@ pub(super) fn encode_kept<T: Serialize>(until: UnixTime, content: &T) -> Result<
 /// # Errors
 /// [`DecodeError`].
 pub(super) fn decode_kept<T: DeserializeOwned>(bytes: &[u8]) -> Result<(UnixTime, T), DecodeError> {
+    let (until, content) = split_kept(bytes)?;
+    Ok((until, content_of(content)?))
+}
+
+/// As [`decode_kept`], for a content that borrows from the bytes.
+///
+/// # Errors
+/// [`DecodeError`].
+pub(super) fn decode_kept_borrowed<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+) -> Result<(UnixTime, T), DecodeError> {
     let (until, content) = split_kept(bytes)?;
     Ok((until, content_of(content)?))
 }
@@ -344,13 +412,18 @@ mod tests {
         let methods = prop::sample::select(AuthMethod::ALL.to_vec());
         let resources = vec("https://[a-z]{1,20}\\.example/[a-z]{0,9}", 0..4);
         let lives = (times(), times(), times(), option::of(any::<u64>()));
+        let actor = "[a-z]{1,20}".prop_map(|name| Actor {
+            subject: Subject::tagged(&name).unwrap(),
+            client: ClientId::parse(&name).unwrap(),
+        });
+        let origin = (0u8..3, any::<bool>(), option::of(vec(actor, 0..4)));
         let signed_in = (
             prop::sample::select(Acr::ALL.to_vec()),
             option::of(any::<[u8; 16]>().prop_map(SessionId::from_bytes)),
             any::<[u16; 2]>().prop_map(requested),
             option::of(any::<[u8; 32]>().prop_map(Thumbprint::from_bytes)),
         );
-        (names, any::<IpAddr>(), "[ -~]{0,200}", resources, (methods, signed_in), places, lives)
+        (names, any::<IpAddr>(), "[ -~]{0,200}", resources, (methods, signed_in, origin), places, lives)
             .prop_filter_map(
                 "a client id that looks like a user",
                 |(
@@ -358,16 +431,23 @@ mod tests {
                     address,
                     scope,
                     resources,
-                    (method, signed_in),
+                    (method, signed_in, (kind, consented, actors)),
                     place,
                     times,
                 )| {
                     Some(GrantFacts {
                         client: ClientId::parse(&client).ok()?,
                         subject: Subject::user(user),
-                        device: DeviceId::parse(&device).ok()?,
-                        address,
-                        listener: Listener::parse(&listener).ok()?,
+                        holder: holder(
+                            kind,
+                            Seen {
+                                device: DeviceId::parse(&device).ok()?,
+                                address,
+                                listener: Listener::parse(&listener).ok()?,
+                            },
+                        ),
+                        consented,
+                        exchange: actors.map(|actors| Exchange { parent: id(), actors }),
                         scope: Scope::parse(&scope),
                         resources: resources
                             .iter()
@@ -386,6 +466,14 @@ mod tests {
                     })
                 },
             )
+    }
+
+    fn holder(kind: u8, seen: Seen) -> Holder {
+        match kind {
+            0 => Holder::Person(seen),
+            1 => Holder::Workload(seen),
+            _ => Holder::Client,
+        }
     }
 
     fn grants() -> impl Strategy<Value = Grant> {
@@ -548,17 +636,22 @@ mod tests {
     #[test]
     fn version_one_stays_as_it_is() {
         let bytes = [
-            1, 3, b'a', b'p', b'p', 8, b'u', b's', b'e', b'r', b'i', b'd', b':', b'5', 2, b'n', b'D', 0, 100,
-            64, 0, 2, 4, b'h', b'o', b's', b't', 2, 6, b'o', b'p', b'e', b'n', b'i', b'd', 5, b'e', b'm',
-            b'a', b'i', b'l', 1, 15, b'h', b't', b't', b'p', b's', b':', b'/', b'/', b'm', b'c', b'p', b'.',
-            b'e', b'x', b'/', 10, 1, 0, 8, 1, 0, 11, 2, 2, 2, b'n', b'D', 0xe8, 7, 1, 100, 3, 12, 13, 1, 14,
+            1, 3, b'a', b'p', b'p', 8, b'u', b's', b'e', b'r', b'i', b'd', b':', b'5', 0, 2, b'n', b'D', 0,
+            100, 64, 0, 2, 4, b'h', b'o', b's', b't', 0, 0, 2, 6, b'o', b'p', b'e', b'n', b'i', b'd', 5,
+            b'e', b'm', b'a', b'i', b'l', 1, 15, b'h', b't', b't', b'p', b's', b':', b'/', b'/', b'm', b'c',
+            b'p', b'.', b'e', b'x', b'/', 10, 1, 0, 8, 1, 0, 11, 2, 2, 2, b'n', b'D', 0xe8, 7, 1, 100, 3, 12,
+            13, 1, 14,
         ];
         let facts = GrantFacts {
             client: ClientId::parse("app").unwrap(),
             subject: Subject::user(5),
-            device: DeviceId::parse("nD").unwrap(),
-            address: "100.64.0.2".parse().unwrap(),
-            listener: Listener::host(),
+            holder: Holder::Person(Seen {
+                device: DeviceId::parse("nD").unwrap(),
+                address: "100.64.0.2".parse().unwrap(),
+                listener: Listener::host(),
+            }),
+            consented: false,
+            exchange: None,
             scope: Scope::parse("openid email"),
             resources: vec![ResourceIndicator::parse("https://mcp.ex/").unwrap()],
             auth_time: UnixTime::from_secs(10),

@@ -32,6 +32,8 @@ pub(super) const fn grant_type_number(grant_type: GrantType) -> u8 {
         GrantType::AuthorizationCode => 0,
         GrantType::RefreshToken => 1,
         GrantType::DeviceCode => 2,
+        GrantType::ClientCredentials => 3,
+        GrantType::TokenExchange => 4,
     }
 }
 
@@ -40,6 +42,8 @@ pub(super) const fn grant_type(number: u8) -> Result<GrantType, DecodeError> {
         0 => Ok(GrantType::AuthorizationCode),
         1 => Ok(GrantType::RefreshToken),
         2 => Ok(GrantType::DeviceCode),
+        3 => Ok(GrantType::ClientCredentials),
+        4 => Ok(GrantType::TokenExchange),
         _ => Err(DecodeError::Value("grant type")),
     }
 }
