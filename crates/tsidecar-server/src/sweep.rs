@@ -199,11 +199,14 @@ fn revoke(store: &dyn Store, chunk: &[GrantId], now: UnixTime) -> Result<usize, 
     Ok(revoked)
 }
 
+/// A client on a device, if there is one.
+type On = (ClientId, Option<DeviceId>);
+
 /// The newest live grants of the user at whom the sweep is: grants of one user stand together.
 #[derive(Default)]
 struct Live {
     subject: Option<Subject>,
-    newest: BTreeMap<(ClientId, Option<DeviceId>), Vec<(UnixTime, GrantId)>>,
+    newest: BTreeMap<On, Vec<(UnixTime, GrantId)>>,
 }
 
 impl Live {

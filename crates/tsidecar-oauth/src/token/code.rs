@@ -261,7 +261,7 @@ mod tests {
             redemption.draft(&client, &alice(), &Policy::default(), place, at(1_001)).map(|_| ())
         };
         let device = alice().device.id;
-        let other = crate::id::DeviceId::parse("nOTHER").unwrap();
+        let other = DeviceId::parse("nOTHER").unwrap();
         assert_eq!(draft(&here, Some(Place::Device(device.clone()))), Ok(()));
         for place in [None, Some(Place::Outside), Some(Place::Page(device)), Some(Place::Device(other))] {
             assert_eq!(draft(&here, place), Err(TokenError::WrongPlace));

@@ -401,6 +401,7 @@ mod tests {
             .prop_map(UnixTime::from_secs)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one line a field")]
     fn facts() -> impl Strategy<Value = GrantFacts> {
         let names = ("[ -~]{1,40}", any::<i64>(), "[ -~]{1,128}", "svc:[a-z]{1,20}");
         let places = prop_oneof![
