@@ -2,18 +2,8 @@
 
 use insta::assert_snapshot;
 
+use crate::steering::MACHINES;
 use crate::support::{ALICE, App, BOB, Daemon, Request, tailnet::INTERNET};
-
-const MACHINE: [&str; 8] = [
-    "/.well-known/openid-configuration",
-    "/.well-known/oauth-authorization-server",
-    "/.well-known/jwks.json",
-    "/token",
-    "/par",
-    "/userinfo",
-    "/introspect",
-    "/revoke",
-];
 
 fn preflight(path: &str) -> Request {
     Request::new("OPTIONS", path)
@@ -32,19 +22,43 @@ fn preflight_at_machine_endpoints() {
     access-control-allow-origin: *
     access-control-max-age: 7200
     ");
-    for path in MACHINE {
-        let reply = daemon.send(&ALICE, preflight(path));
-        assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, Some("*")), "{path}");
-        assert_eq!(reply.header("access-control-allow-credentials"), None, "{path}");
+    for machine in &MACHINES {
+        let (reply, path) = (daemon.send(&ALICE, preflight(machine.path)), machine.path);
+        let header = |name: &str| reply.header(&format!("access-control-{name}"));
+        assert_eq!(header("allow-credentials"), None, "{path}");
+        if !machine.scripts {
+            assert_eq!((reply.status, header("allow-origin")), (405, None), "{path}");
+            continue;
+        }
+        assert_eq!((reply.status, header("allow-origin")), (204, Some("*")), "{path}");
+        assert_eq!(
+            header("allow-headers"),
+            Some("Authorization, Content-Type, DPoP, MCP-Protocol-Version"),
+            "{path}"
+        );
+        let methods = [machine.methods, &["OPTIONS"]].concat().join(", ");
+        assert_eq!(header("allow-methods"), Some(methods.as_str()), "{path}");
     }
 }
 
 #[test]
 fn answers_are_readable_for_pages_errors_too() {
     let daemon = Daemon::new();
-    for path in MACHINE {
-        let reply = daemon.send(&ALICE, Request::get(path).header("Origin", "https://app.test"));
-        assert_eq!(reply.header("access-control-allow-origin"), Some("*"), "{path}: {}", reply.show());
+    for machine in &MACHINES {
+        for request in [Request::get(machine.path), Request::post(machine.path, &[("client_id", "cli")])] {
+            let reply = daemon.send(&ALICE, request.header("Origin", "https://app.test"));
+            let header = |name: &str| reply.header(&format!("access-control-{name}"));
+            assert_eq!(header("allow-origin"), machine.scripts.then_some("*"), "{}", reply.show());
+            let exposed = header("expose-headers").unwrap_or_default();
+            for name in ["WWW-Authenticate", "DPoP-Nonce"] {
+                assert_eq!(
+                    exposed.split(", ").any(|header| header == name),
+                    machine.scripts,
+                    "{}",
+                    reply.show()
+                );
+            }
+        }
     }
 }
 
@@ -52,10 +66,15 @@ fn answers_are_readable_for_pages_errors_too() {
 fn nothing_at_the_authorization_endpoint() {
     let daemon = Daemon::new();
     let query = App::public(&daemon).query(&[]);
-    for path in ["/authorize".to_owned(), format!("/authorize?{query}")] {
+    let pages = ["/authorize", "/authorize/continue", "/device", "/logout", "/clients/", "/admin", "/"];
+    for path in pages.map(str::to_owned).into_iter().chain([format!("/authorize?{query}")]) {
         for request in [preflight(&path), Request::get(&path).header("Origin", "https://app.test")] {
-            let reply = daemon.send(&ALICE, request);
-            assert_eq!(reply.header("access-control-allow-origin"), None, "{path}: {}", reply.show());
+            let reply = daemon.send(&ALICE, request.header("Accept", "text/html"));
+            assert!(
+                reply.header("access-control-allow-origin").is_none() || reply.status == 404,
+                "{path}: {}",
+                reply.show()
+            );
         }
     }
 }

@@ -41,6 +41,7 @@ mod restart;
 mod revoke;
 mod services;
 mod session;
+mod steering;
 mod systemd;
 mod token;
 mod trust;

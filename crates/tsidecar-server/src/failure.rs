@@ -132,3 +132,23 @@ impl From<StoreError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store that is busy, full or closing is a passing state: SDKs throw tokens away on anything but 503 with
+    /// `temporarily_unavailable` (reference/oauth.md 1.4). Damage is not.
+    #[test]
+    fn passing_states_of_the_store_are_told_from_damage() {
+        for passing in [StoreError::Busy, StoreError::NoSpace { free_bytes: 1 }, StoreError::Closed] {
+            let failure = Failure::from(passing);
+            assert!(
+                matches!(failure, Failure::Unavailable { retry_after: BUSY_RETRY..=AWAY_RETRY, .. }),
+                "{failure:?}"
+            );
+        }
+        let damage = StoreError::Io(std::io::Error::other("damaged"));
+        assert!(matches!(Failure::from(damage), Failure::Broken { .. }));
+    }
+}

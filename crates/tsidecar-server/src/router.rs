@@ -62,7 +62,7 @@ impl Route {
     /// The methods of the path, as `Allow` names them.
     const fn methods(self) -> &'static str {
         match self {
-            Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => "GET, HEAD, OPTIONS",
+            Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => DOCUMENT_METHODS,
             Self::Authorize | Self::Device | Self::Logout => "GET, POST",
             Self::Answer | Self::DeviceAuthorization => "POST",
             Self::Token | Self::Par | Self::Introspect | Self::Revoke => "POST, OPTIONS",
@@ -107,6 +107,9 @@ impl Route {
         Some(document(bytes.clone()))
     }
 }
+
+/// The methods of documents, those that are not there included.
+const DOCUMENT_METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// Answers one request of a listener that faces people and applications.
 pub async fn route(app: &Arc<App>, context: &ListenerContext, request: Request<Inbound>) -> Answer {
@@ -235,10 +238,17 @@ fn wrong_method(methods: &'static str) -> Answer {
 }
 
 /// 404: JSON for machines and all well-known paths, a page for a person with a browser.
+///
+/// Clients try every well-known path that some specification ever had, with and without the path of an issuer, and go on after a
+/// 404 (reference/oauth.md 1.3). A script must be allowed to read it: its preflight succeeds.
 fn nothing_here(request: &Request<Inbound>) -> Answer {
+    let is_well_known = request.uri().path().split('/').any(|segment| segment == ".well-known");
+    if is_well_known && request.method() == Method::OPTIONS {
+        return preflight(DOCUMENT_METHODS);
+    }
     let accept = request.headers().get(hyper::header::ACCEPT).and_then(|value| value.to_str().ok());
-    let is_browser = accept.is_some_and(|accept| accept.contains("text/html"));
-    if !is_browser || request.uri().path().starts_with("/.well-known/") {
+    let visits = request.method() == Method::GET && accept.is_some_and(|accept| accept.contains("text/html"));
+    if !visits || is_well_known {
         return with_cors(error::not_found());
     }
     let notice = Notice {

@@ -72,10 +72,12 @@ const UNUSABLE: [&str; 3] = [
     "The sign-in request is not in the form that applications use.",
     "Go back to the application and start again; if it happens again, tell the person who runs it.",
 ];
+/// Clients that registered themselves keep a dead id for ever, and only the person in front of them can make them forget it; on
+/// exactly 400 `FastMCP`'s does by itself (reference/oauth.md 4.5).
 const UNKNOWN_CLIENT: [&str; 3] = [
     "This application is not known here",
     "The application that sent you is not registered with this sign-in service, or no longer.",
-    "If the application remembers an old registration, remove it there and sign in again; otherwise ask the person who runs this service to add it.",
+    "If it worked before, let the application forget its old registration and connect again: in Claude Code by /mcp and Clear authentication, in VS Code by the command Authentication: Remove Dynamic Authentication Providers, with mcp-remote by deleting the folder ~/.mcp-auth, elsewhere by removing the server and adding it again. If it never worked, ask the person who runs this service to add it.",
 ];
 const BAD_REDIRECT: [&str; 3] = [
     "The application asked to return to an unknown address",
