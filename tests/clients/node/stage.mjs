@@ -38,10 +38,25 @@ export async function start(tables) {
     onward.on('error', () => response.destroy())
     request.pipe(onward)
   })
+  const daemon = await demonstrate(front.origin, tables)
+  const [host, port] = daemon.address.split(':')
+  address = { host, port }
+  return {
+    issuer: front.origin,
+    log: daemon.log,
+    async stop() {
+      await daemon.stop()
+      front.stop()
+    },
+  }
+}
+
+/** Starts `tsidecar demo` with these tables of configuration, for an issuer that is served by something in front of it. */
+export async function demonstrate(issuer, tables) {
   const folder = mkdtempSync(join(tmpdir(), 'tsidecar-clients-'))
   const file = join(folder, 'tables.toml')
   writeFileSync(file, tables)
-  const args = ['demo', '--port', '0', '--json', '--issuer', front.origin, '--tables', file]
+  const args = ['demo', '--port', '0', '--json', '--issuer', issuer, '--tables', file]
   const daemon = spawn(process.env.TSIDECAR_BINARY, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   const log = []
   daemon.stderr.on('data', (text) => log.push(text))
@@ -55,15 +70,12 @@ export async function start(tables) {
     daemon.once('error', reject)
     daemon.once('exit', (code) => reject(new Error(`tsidecar demo ended with ${code}: ${Buffer.concat(log)}`)))
   })
-  const [host, port] = JSON.parse(line).address.split(':')
-  address = { host, port }
   return {
-    issuer: front.origin,
+    ...JSON.parse(line),
     log: () => String(Buffer.concat(log)),
     async stop() {
       daemon.kill()
       await ended
-      front.stop()
       rmSync(folder, { recursive: true })
     },
   }

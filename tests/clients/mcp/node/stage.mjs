@@ -1,0 +1,55 @@
+// The daemon with resource servers, a recording front before it, and a host for documents of clients: what these tests share.
+import { createHash } from 'node:crypto'
+import { demonstrate } from '../../node/stage.mjs'
+import { open } from './front.mjs'
+import { byIntrospection, byJwt, listen } from './resource.mjs'
+
+/** The client that is the second resource server, and asks about tokens. */
+const SERVER = { client_id: 'notes-server', client_secret: 'a-secret-of-the-tests-only-0123456789' }
+
+/**
+ * Starts it all: `mcp` judges tokens by their signature, `notes` by introspection. `tables` gets the URLs of both and the host of
+ * documents, and gives further configuration.
+ */
+export async function start(tables = () => '') {
+  const front = await open()
+  const [mcp, notes] = await Promise.all([listen(), listen()])
+  const stop = async (daemon) => {
+    for (const one of [front, mcp, notes]) one.stop()
+    await daemon?.stop()
+  }
+  const configuration =
+    tables({ mcp: mcp.url, notes: notes.url }) + server() + resource(mcp.url, []) + resource(notes.url, [SERVER.client_id])
+  const daemon = await demonstrate(front.origin, configuration).catch(async (error) => {
+    await stop()
+    throw error
+  })
+  front.forward(daemon.address)
+  const metadata = await (await fetch(`${front.origin}/.well-known/oauth-authorization-server`)).json()
+  mcp.protect(metadata, byJwt(metadata, mcp.url))
+  notes.protect(metadata, byIntrospection(metadata, notes.url, SERVER))
+  return { issuer: front.origin, metadata, front, mcp, notes, log: daemon.log, stop: () => stop(daemon) }
+}
+
+const server = () => `
+[[client]]
+id = "${SERVER.client_id}"
+name = "The server of notes"
+secret_sha256 = "${digest(SERVER.client_secret)}"
+redirect_uris = ["http://127.0.0.1/none"]
+`
+
+const resource = (url, servers) => `
+[[resource]]
+uri = "${url}"
+scopes = ["read", "write"]
+default_scopes = ["read"]
+clients = ["*"]
+servers = ${JSON.stringify(servers)}
+access_token_lifetime = "1m"
+`
+
+/** SHA-256 in hexadecimal digits. */
+export function digest(text) {
+  return createHash('sha256').update(text).digest('hex')
+}
