@@ -32,7 +32,7 @@ export async function launch() {
       '--hide-scrollbars',
       '--remote-debugging-pipe',
       `--user-data-dir=${profile}`,
-      '--host-resolver-rules=MAP *.test 127.0.0.1',
+      '--host-resolver-rules=MAP *.test 127.0.0.1, MAP *.googleapis.com ~NOTFOUND',
       `--ignore-certificate-errors-spki-list=${spki}`,
     ],
     { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] },
@@ -191,14 +191,14 @@ class Page {
     await this.#send('Input.dispatchMouseEvent', { ...at, type: 'mouseReleased' })
   }
 
-  /** The page as on a phone, light and dark: two files in the folder of the tests. */
-  async photograph(name) {
+  /** The page as on a phone, light and dark: two files in the folder of the tests. Pages of others may want to be wider. */
+  async photograph(name, width = 390) {
     const folder = join(process.env.TSIDECAR_TLS, '..', 'screenshots')
     mkdirSync(folder, { recursive: true })
-    const phone = { width: 390, height: 844, deviceScaleFactor: 2, mobile: true }
+    const phone = { width, height: 844, deviceScaleFactor: 2, mobile: true }
     await this.#send('Emulation.setDeviceMetricsOverride', phone)
     const widest = await this.evaluate('document.documentElement.scrollWidth')
-    assert.ok(widest <= phone.width, `${name} is ${widest} px wide on a phone of ${phone.width}`)
+    assert.ok(widest <= width, `${name} is ${widest} px wide on a screen of ${width}`)
     for (const value of ['light', 'dark']) {
       await this.#send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value }] })
       const { data } = await this.#send('Page.captureScreenshot', { format: 'png' })

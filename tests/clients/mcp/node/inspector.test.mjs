@@ -1,0 +1,97 @@
+// The MCP Inspector: its command line, and its web application in Chromium.
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { launch } from '../../node/browser.mjs'
+import { start } from './stage.mjs'
+import { freePort, newer, run } from './tool.mjs'
+
+let stage, home, callback
+
+before(async () => {
+  home = mkdtempSync(join(tmpdir(), 'tsidecar-inspector-'))
+  callback = `http://127.0.0.1:${await freePort()}/oauth/callback`
+  stage = await start(
+    () => `
+[[client]]
+id = "inspector"
+name = "MCP Inspector"
+public = true
+redirect_uris = ["http://127.0.0.1/oauth/callback", "http://localhost/oauth/callback"]
+`,
+  )
+})
+
+after(async () => {
+  await stage?.stop()
+  rmSync(home, { recursive: true, force: true })
+})
+
+const since = (mark, path) => stage.front.requests.slice(mark).filter((one) => one.path === path)
+const grants = (mark) => since(mark, '/token').map(({ status, body }) => `${body.grant_type} ${status}`)
+
+/** The Inspector with settings of its own, and a browser that asks nobody. */
+function inspector(args, env = {}) {
+  const { command, env: node } = newer('mcp-inspector')
+  const browse = fileURLToPath(new URL('browse', import.meta.url))
+  const own = { MCP_INSPECTOR_SECRET_STORE: 'file', MCP_AUTO_OPEN_ENABLED: 'true', BROWSER: browse, HOME: home }
+  return run(command, args, { env: { ...node, ...own, ...env } })
+}
+
+/** One command of its own process, which calls a tool. Gives what the resource server read in the token. */
+async function whoami(args = []) {
+  const server = ['--server-url', stage.mcp.url, '--transport', 'http', '--callback-url', callback]
+  const call = ['--method', 'tools/call', '--tool-name', 'whoami', '--format', 'json', '--quiet']
+  const tool = inspector(['--cli', ...server, ...call, '--client-id', 'inspector', ...args])
+  tool.stdin.end()
+  const { code, output, answer } = await tool.ended
+  assert.equal(code, 0, output)
+  return JSON.parse(JSON.parse(answer).result.content[0].text)
+}
+
+test('the command line signs in, refreshes, and revokes before it signs in anew', { timeout: 60_000 }, async () => {
+  const first = await whoami()
+  assert.deepEqual([first.client_id, first.aud, first.scope], ['inspector', stage.mcp.url, 'read'])
+  let mark = stage.front.requests.length
+  stage.mcp.later(60)
+  assert.equal((await whoami()).sub, first.sub)
+  assert.deepEqual(grants(mark), ['refresh_token 200'])
+  mark = stage.front.requests.length
+  assert.equal((await whoami(['--relogin'])).sub, first.sub)
+  assert.deepEqual(since(mark, '/revoke').map(({ status }) => status), [200])
+  assert.deepEqual(grants(mark), ['authorization_code 200'])
+})
+
+test('the web application signs in', { timeout: 60_000 }, async () => {
+  const port = await freePort()
+  const config = join(home, 'servers.json')
+  const oauth = { clientId: 'inspector' }
+  writeFileSync(config, JSON.stringify({ mcpServers: { tests: { type: 'streamable-http', url: stage.mcp.url, oauth } } }))
+  const web = inspector(['--web', '--config', config], {
+    CLIENT_PORT: String(port),
+    MCP_AUTO_OPEN_ENABLED: 'false',
+    HOME: join(home, 'web'),
+  })
+  const browser = await launch()
+  try {
+    const [, token] = await web.until(/MCP_INSPECTOR_API_TOKEN=([0-9a-f]+)/)
+    const page = await browser.page()
+    await page.goto(`http://localhost:${port}/?MCP_INSPECTOR_API_TOKEN=${token}`)
+    const connect = 'document.querySelector("input[role=switch]")'
+    await page.until(`${connect} !== null`)
+    const mark = stage.front.requests.length
+    await page.evaluate(`${connect}.click()`)
+    await page.until('document.body.innerText.includes("Connected")')
+    await page.photograph('inspector-web', 1280)
+    // Its page leaves all but the visit to /authorize to its own server.
+    assert.deepEqual(since(mark, '/authorize').map(({ headers }) => headers['sec-fetch-site']), ['cross-site'])
+    assert.equal(since(mark, '/token')[0].headers.origin, undefined)
+    assert.deepEqual(grants(mark), ['authorization_code 200'])
+  } finally {
+    await browser.stop()
+    await web.stop()
+  }
+})
