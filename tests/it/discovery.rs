@@ -3,8 +3,9 @@
 use insta::assert_snapshot;
 
 use crate::support::{
-    ALICE, Daemon, Request,
+    ALICE, Daemon, Reply, Request,
     tailnet::{INTERNET, NOBODY},
+    through_serve,
 };
 
 const DOCUMENTS: [&str; 2] = ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"];
@@ -215,6 +216,36 @@ fn everybody_reads_it_and_tailscaled_is_not_asked() {
     assert_eq!(daemon.tailscaled.asked("whois"), before);
     daemon.tailscaled.stop();
     assert_eq!(daemon.send(&INTERNET, Request::get(DOCUMENTS[0])).status, 200);
+}
+
+/// A13: by Funnel the same, byte for byte, but for what is for the tailnet only; whatever the value of the marker.
+#[test]
+fn the_internet_is_told_the_same_but_for_what_refuses_it() {
+    let daemon = Daemon::new();
+    for path in DOCUMENTS {
+        let inside = daemon.send(&ALICE, Request::get(path));
+        let outside = daemon.send(&INTERNET, Request::get(path));
+        let same = Reply { body: outside.body.clone(), ..inside.clone() };
+        assert_eq!(same.show(), outside.show(), "status and headers");
+        let device = r#""device_authorization_endpoint":"https://idp.tail.test/device_authorization","#;
+        assert_eq!(inside.text().replacen(device, "", 1), outside.text());
+        assert_ne!(inside.body, outside.body);
+        for value in ["?0", ""] {
+            let marked = through_serve(&ALICE, Request::get(path)).header("Tailscale-Funnel-Request", value);
+            assert_eq!(daemon.raw(&marked).body, outside.body);
+        }
+        for (name, url) in outside.json().as_object().unwrap() {
+            let is_for_people = ["authorization_endpoint", "end_session_endpoint"].contains(&name.as_str());
+            if is_for_people || !(name.ends_with("_endpoint") || name.ends_with("_uri")) {
+                continue;
+            }
+            let path = url.as_str().unwrap().strip_prefix("https://idp.tail.test").unwrap();
+            let reply = daemon.send(&INTERNET, Request::post(path, &[]));
+            assert!(![403, 404].contains(&reply.status), "{name} refuses the internet: {}", reply.show());
+        }
+    }
+    let keys = [ALICE, INTERNET].map(|who| daemon.send(&who, Request::get("/.well-known/jwks.json")).body);
+    assert_eq!(keys[0], keys[1]);
 }
 
 #[test]

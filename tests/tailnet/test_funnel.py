@@ -1,5 +1,7 @@
 """Through Funnel, from the internet, only the public endpoints answer."""
 
+import json
+
 import pytest
 
 from lab import ISSUER
@@ -19,10 +21,24 @@ def internet(lab, tsidecar):
         yield lab.internet()
 
 
-@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json"])
+def test_keys(internet, alice):
+    answer = internet.get(ISSUER + "/.well-known/jwks.json")
+    assert answer.status == 200 and answer.body == alice.get(ISSUER + "/.well-known/jwks.json").body
+
+
+# what is for the tailnet only, and so is not told to the internet
+INSIDE = {"device_authorization_endpoint"}
+
+
+@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"])
 def test_documents(internet, alice, path):
-    answer = internet.get(ISSUER + path)
-    assert answer.status == 200 and answer.body == alice.get(ISSUER + path).body
+    """One issuer, and the same members byte for byte, but for what refuses the internet."""
+    outside, inside = internet.get(ISSUER + path), alice.get(ISSUER + path)
+    assert outside.status == inside.status == 200
+    assert outside.json["issuer"] == ISSUER
+    assert set(inside.json) - set(outside.json) == INSIDE
+    kept = {name: value for name, value in inside.json.items() if name not in INSIDE}
+    assert outside.body.decode() == json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
 
 
 @pytest.mark.parametrize("marker", MARKERS)

@@ -2,6 +2,10 @@
 //!
 //! Layer 2. One document with the union of members serves both well-known paths. Absent members are left out: never
 //! `null`, never an empty list.
+//!
+//! It is read by two ways, from the tailnet and from the internet. Both are told the same, byte for byte, but for endpoints that the
+//! reader itself would call and that refuse it: a client that finds no such member looks for another way in, one that is refused
+//! there gives up. Where its person's browser goes stands in both, for that browser is in the tailnet (design sections 2 and 14).
 
 use serde::Serialize;
 
@@ -40,7 +44,7 @@ pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
 pub const OAUTH_AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
 /// The metadata of this provider.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ProviderMetadata<'a> {
     issuer: &'a Issuer,
     authorization_endpoint: String,
@@ -48,7 +52,8 @@ pub struct ProviderMetadata<'a> {
     pushed_authorization_request_endpoint: String,
     userinfo_endpoint: String,
     end_session_endpoint: String,
-    device_authorization_endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_authorization_endpoint: Option<String>,
     jwks_uri: String,
     scopes_supported: [&'static str; SCOPES.len()],
     response_types_supported: [&'static str; RESPONSE_TYPES.len()],
@@ -90,7 +95,7 @@ impl<'a> ProviderMetadata<'a> {
             pushed_authorization_request_endpoint: issuer.endpoint(PAR),
             userinfo_endpoint: issuer.endpoint(USERINFO),
             end_session_endpoint: issuer.endpoint(LOGOUT),
-            device_authorization_endpoint: issuer.endpoint(DEVICE_AUTHORIZATION),
+            device_authorization_endpoint: Some(issuer.endpoint(DEVICE_AUTHORIZATION)),
             jwks_uri: issuer.endpoint(JWKS),
             scopes_supported: SCOPES,
             response_types_supported: RESPONSE_TYPES,
@@ -121,6 +126,13 @@ impl<'a> ProviderMetadata<'a> {
             request_uri_parameter_supported: false,
             require_pushed_authorization_requests: false,
         }
+    }
+
+    /// What somebody in the internet is told: nothing of endpoints that are for the tailnet only. The grant of a device stays: a
+    /// client redeems from anywhere what a device of the tailnet began.
+    #[must_use]
+    pub fn for_internet(self) -> Self {
+        Self { device_authorization_endpoint: None, ..self }
     }
 
     /// The document as it is served.
@@ -192,5 +204,16 @@ mod tests {
                 "require_pushed_authorization_requests": false
             })
         );
+    }
+
+    #[test]
+    fn the_internet_is_told_the_same_but_for_what_refuses_it() {
+        let issuer = Issuer::parse("https://idp.tail.test").unwrap();
+        let metadata = ProviderMetadata::new(&issuer, &[Algorithm::Rs256], &ClaimsPolicy::default());
+        let document = String::from_utf8(metadata.to_json().unwrap()).unwrap();
+        let outside = String::from_utf8(metadata.for_internet().to_json().unwrap()).unwrap();
+        let device = r#""device_authorization_endpoint":"https://idp.tail.test/device_authorization","#;
+        assert_eq!(document.replacen(device, "", 1), outside);
+        assert_ne!(document, outside);
     }
 }

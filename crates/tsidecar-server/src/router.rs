@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use tsidecar_oauth::authorize::CONTINUE;
 use tsidecar_oauth::discovery;
 
@@ -86,10 +86,12 @@ impl Route {
 
     /// Documents made once per change need neither whois nor the store, and are served whatever is the matter:
     /// clients give up for good on a metadata request that ends in a 5xx.
-    fn document(self, snapshot: &Snapshot) -> Option<Answer> {
+    fn document(self, snapshot: &Snapshot, headers: &HeaderMap) -> Option<Answer> {
         let bytes = match self {
-            Self::OpenIdConfiguration => &snapshot.metadata.openid_configuration,
-            Self::AuthorizationServer => &snapshot.metadata.oauth_authorization_server,
+            Self::OpenIdConfiguration | Self::AuthorizationServer if peer::came_by_funnel(headers) => {
+                &snapshot.metadata.for_internet
+            }
+            Self::OpenIdConfiguration | Self::AuthorizationServer => &snapshot.metadata.provider,
             Self::Jwks => &snapshot.metadata.jwks,
             Self::Authorize
             | Self::Answer
@@ -127,7 +129,7 @@ pub async fn route(app: &Arc<App>, context: &ListenerContext, request: Request<I
 
 async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request: Request<Inbound>) -> Answer {
     let snapshot = app.snapshot.load_full();
-    if let Some(document) = route.document(&snapshot) {
+    if let Some(document) = route.document(&snapshot, request.headers()) {
         return document;
     }
     if let Err(unready) = app.tailnet.readiness_of(context.role()) {

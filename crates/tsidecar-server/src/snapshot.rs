@@ -52,10 +52,10 @@ pub struct Snapshot {
 /// The well-known documents, made once per change.
 #[derive(Clone, Debug)]
 pub struct Metadata {
-    /// OpenID Connect Discovery.
-    pub openid_configuration: Bytes,
-    /// RFC 8414.
-    pub oauth_authorization_server: Bytes,
+    /// OpenID Connect Discovery and RFC 8414.
+    pub provider: Bytes,
+    /// The same for readers who came by Funnel.
+    pub for_internet: Bytes,
     /// RFC 7517.
     pub jwks: Bytes,
 }
@@ -282,10 +282,10 @@ fn metadata(
     signing: &SigningKeys,
     claims: &ClaimsPolicy,
 ) -> Result<Metadata, SnapshotError> {
-    let document = Bytes::from(ProviderMetadata::new(issuer, &signing.algorithms(), claims).to_json()?);
+    let provider = ProviderMetadata::new(issuer, &signing.algorithms(), claims);
     Ok(Metadata {
-        openid_configuration: document.clone(),
-        oauth_authorization_server: document,
+        provider: provider.to_json()?.into(),
+        for_internet: provider.for_internet().to_json()?.into(),
         jwks: serde_json::to_vec(&signing.jwks())?.into(),
     })
 }
@@ -402,7 +402,7 @@ pub(crate) mod tests {
     #[test]
     fn documents_name_the_issuer_and_stay_across_changes() {
         let first = Snapshot::build(&config(Vec::new()), pins(), ring(), &[]).unwrap();
-        let text = String::from_utf8(first.metadata.openid_configuration.to_vec()).unwrap();
+        let text = String::from_utf8(first.metadata.provider.to_vec()).unwrap();
         assert!(text.contains(r#""issuer":"https://idp.tail.test""#), "{text}");
         assert!(text.contains(r#""id_token_signing_alg_values_supported":["ES256"]"#), "{text}");
         let next = first.next(&config(vec![spec("a", "A")]), &[]).unwrap();

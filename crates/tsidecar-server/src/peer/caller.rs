@@ -85,13 +85,19 @@ pub fn caller(
     if issuer.as_str().starts_with("https://") && !came_over_https(headers) {
         return Err(CallerError::NotHttps);
     }
-    let (origin, login) = if headers.contains_key(FUNNEL) {
+    let (origin, login) = if came_by_funnel(headers) {
         (Origin::Funnel, None)
     } else {
         (Origin::Address(address), claimed_login(headers)?)
     };
     let from_web_page = is_from_web_page(headers);
     Ok(Caller { origin, listener: context.listener().clone(), from_web_page, login })
+}
+
+/// Whether serve says that a request came from the internet, with any value of its marker: all that documents need to know of their
+/// reader.
+pub fn came_by_funnel(headers: &HeaderMap) -> bool {
+    headers.contains_key(FUNNEL)
 }
 
 /// The name of a header that only a forwarder sets; a caller of the admin or ops socket has none (attack A36).

@@ -14,7 +14,7 @@ use tsidecar_localapi::ServiceName;
 use tsidecar_oauth::id::{IdError, Listener};
 
 pub use self::{
-    caller::{Caller, CallerError, Origin, caller},
+    caller::{Caller, CallerError, Origin, caller, came_by_funnel},
     door::{Door, Gate, Peer, Refusal},
     place::{Bound, PlaceError, Plan},
 };
