@@ -4,6 +4,7 @@
 //! application waits for a browser. Nothing leaves this machine, and nothing is kept.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::DirBuilderExt as _,
@@ -46,6 +47,16 @@ pub struct Options {
     /// The issuer, where a TLS proxy of your own stands in front of the port. Default: http://127.0.0.1:PORT.
     #[arg(long, value_name = "URL")]
     pub issuer: Option<String>,
+    /// Another node of the tailnet, without a person: whoever connects to the address that is told for it is a workload with this
+    /// tag. May repeat.
+    #[arg(long, value_name = "TAG", value_parser = tag)]
+    pub workload: Vec<String>,
+}
+
+/// A tag, as an argument.
+fn tag(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("tag:").filter(|name| !name.is_empty());
+    name.map(|_| text.to_owned()).ok_or_else(|| "a tag is written tag:NAME".to_owned())
 }
 
 /// Runs the demonstration until it ends or is interrupted.
@@ -127,6 +138,7 @@ pub struct Stage {
     address: SocketAddr,
     secret: String,
     application: TcpListener,
+    workloads: Vec<(String, SocketAddr)>,
     folder: Folder,
     _tailscaled: Tailscaled,
     _hop: ServeHop,
@@ -149,6 +161,8 @@ impl Stage {
         let visitor = Visitor::on(&alice).ok_or_else(no_address)?;
         let mut script = Script::new("demo.test", "demo.test");
         script.peers.push(alice);
+        let workloads = workloads(&options.workload);
+        script.peers.extend(workloads.iter().cloned());
         script.serve(&format!("unix:{}", socket.display()));
         let tailscaled = Tailscaled::start(dir.join("tailscaled.sock"), script)
             .map_err(io_error("cannot stand in for tailscaled"))?;
@@ -158,6 +172,7 @@ impl Stage {
         let address = hop
             .listen(SocketAddr::new(LOOPBACK, port), visitor)
             .map_err(io_error(&format!("cannot listen on 127.0.0.1:{port} (another port: --port N)")))?;
+        let workloads = open_to(&hop, &workloads)?;
         let application = TcpListener::bind(SocketAddr::new(LOOPBACK, 0))
             .await
             .map_err(io_error("cannot listen on 127.0.0.1"))?;
@@ -166,7 +181,16 @@ impl Stage {
         let configuration = configuration(dir, &issuer, &secret) + &tables;
         fs::write(dir.join("tsidecar.toml"), configuration)
             .map_err(io_error("cannot write the configuration of the demonstration"))?;
-        Ok(Self { issuer, address, secret, application, folder, _tailscaled: tailscaled, _hop: hop })
+        Ok(Self {
+            issuer,
+            address,
+            secret,
+            application,
+            workloads,
+            folder,
+            _tailscaled: tailscaled,
+            _hop: hop,
+        })
     }
 
     /// The configuration for the server.
@@ -192,6 +216,9 @@ impl Stage {
              identity provider   {}\n  sample application  http://{application}\n",
             self.issuer
         ));
+        for (tag, address) in &self.workloads {
+            tell(&format!("  a node with {tag:<9}  http://{address}\n"));
+        }
         login(&party, "a public client", &tell).await?;
         login(&self.confidential(), "a confidential client", &tell).await?;
         login(
@@ -256,6 +283,7 @@ impl Stage {
                 { "client_id": confidential, "client_secret": self.secret, "redirect_uri": REDIRECT },
             ],
             "resource": RESOURCE,
+            "workloads": self.workloads.iter().cloned().collect::<BTreeMap<_, _>>(),
         })
         .to_string()
     }
@@ -317,6 +345,28 @@ fn alice() -> Node {
         json!({ "extraClaims": { "team": "demo" }, "includeInUserInfo": true }),
     );
     laptop
+}
+
+/// A node without a person for each tag.
+fn workloads(tags: &[String]) -> Vec<Node> {
+    let node = |(tag, number): (&String, u8)| {
+        let name = tag.trim_start_matches("tag:");
+        Node::tagged(tag, i64::from(number), name, &[IpAddr::V4(Ipv4Addr::new(100, 64, 0, number))])
+    };
+    tags.iter().zip(FIRST_WORKLOAD..).map(node).collect()
+}
+
+/// Node number and last byte of the address of the first workload.
+const FIRST_WORKLOAD: u8 = 10;
+
+/// Opens an address of its own to the programs on each of these nodes.
+fn open_to(hop: &ServeHop, nodes: &[Node]) -> Result<Vec<(String, SocketAddr)>, DemoError> {
+    let open = |node: &Node| {
+        let visitor = Visitor::on(node).ok_or_else(no_address)?;
+        let address = hop.listen(SocketAddr::new(LOOPBACK, 0), visitor);
+        Ok((node.tags.concat(), address.map_err(io_error("cannot listen on 127.0.0.1"))?))
+    };
+    nodes.iter().map(open).collect()
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

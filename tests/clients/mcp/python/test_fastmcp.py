@@ -1,0 +1,68 @@
+"""FastMCP's own client, which opens a browser and listens for the callback, against servers of FastMCP."""
+
+import unittest
+
+from fastmcp import Client
+from fastmcp.client.auth import OAuth
+from key_value.aio.stores.memory import MemoryStore
+
+from meeting import SERVERS, STAGE, Case, Notes, unwrapped
+
+
+
+async def call(server, auth, *tools):
+    """Connects, calls these tools and gives what the last one said."""
+    async with unwrapped(), Client(SERVERS[server], auth=auth, timeout=20) as client:
+        for tool, arguments in tools or [("whoami", {})]:
+            answer = await client.call_tool(tool, arguments)
+    return answer.structured_content
+
+
+def oauth(store=None, **more):
+    return OAuth(callback_timeout=20, token_storage=store or MemoryStore(), **more)
+
+
+class Known(Case):
+    async def test_both_kinds_of_verification(self):
+        for server in ("jwt", "introspection"):
+            with self.subTest(server):
+                self.seen(await call(server, oauth(client_id="static")), server, "static")
+
+    async def test_secret(self):
+        auth = oauth(client_id="static-secret", client_secret=STAGE["secret"])
+        self.seen(await call("introspection", auth), "introspection", "static-secret")
+
+    async def test_the_probe_before_the_browser_is_no_replay(self):
+        """It asks for authorization twice, with one state: the code of the first is never used, that of the second must be good."""
+        auth, notes = oauth(client_id="static"), Notes()
+        self.seen(await call("jwt", auth), "jwt", "static")
+        first, second = notes.all("/authorize")
+        self.assertEqual(first["parameters"], second["parameters"])
+        self.assertEqual((first["status"], second["status"]), (302, 302))
+        # Nor is what came of it revoked afterwards.
+        auth.context.token_expiry_time = 1
+        self.seen(await call("jwt", auth), "jwt", "static")
+        self.assertEqual(notes.grants(), ["authorization_code", "refresh_token"])
+
+    async def test_step_up(self):
+        auth, notes = oauth(client_id="static"), Notes()
+        await call("jwt", auth, ("write", {"text": "hello"}))
+        self.assertEqual(notes.scopes()[-1], {"read", "write"})
+        self.seen(await call("jwt", auth), "jwt", "static", ["read", "write"])
+
+    async def test_restart(self):
+        store = MemoryStore()
+        auth = oauth(store, client_id="static")
+        await call("jwt", auth)
+        notes = Notes()
+        self.seen(await call("jwt", oauth(store, client_id="static")), "jwt", "static")
+        self.assertEqual((notes.all("/authorize"), notes.all("/token")), ([], []))
+        # With a token that has run out it tries to refresh at the MCP server, which is none of ours, and then signs in again.
+        stored = auth.token_storage_adapter
+        await stored.set_tokens((await stored.get_tokens()).model_copy(update={"expires_in": -60}))
+        self.seen(await call("jwt", oauth(store, client_id="static")), "jwt", "static")
+        self.assertEqual(notes.grants(), ["authorization_code"])
+
+
+if __name__ == "__main__":
+    unittest.main()
