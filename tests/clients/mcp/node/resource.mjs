@@ -66,7 +66,7 @@ export async function listen({ scopes = ['read'] } = {}) {
         return now
       }
       app.use(mcpAuthMetadataRouter({ oauthMetadata: metadata, resourceServerUrl: new URL(url), scopesSupported: scopes }))
-      app.use('/mcp', express.json())
+      app.use('/mcp', readable, express.json())
       app.post('/mcp', bearer(['read'], fast), stepUp(bearer(['read', 'write'])), serveOnce)
       app.all('/mcp', bearer(['read']), (_, response) => response.status(405).set('Allow', 'POST').end())
     },
@@ -75,6 +75,14 @@ export async function listen({ scopes = ['read'] } = {}) {
       server.closeAllConnections()
     },
   }
+}
+
+/** Lets pages of any origin call the server. */
+function readable(request, response, next) {
+  response.set('Access-Control-Allow-Origin', '*').set('Access-Control-Expose-Headers', 'WWW-Authenticate')
+  if (request.method !== 'OPTIONS') return next()
+  response.set('Access-Control-Allow-Headers', 'Authorization, Content-Type, MCP-Protocol-Version')
+  response.set('Access-Control-Allow-Methods', 'POST').status(204).end()
 }
 
 /** The tool `write` needs more than the others: 403 `insufficient_scope` names what. */
