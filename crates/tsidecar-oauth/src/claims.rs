@@ -222,8 +222,10 @@ pub struct IdTokenClaims<'a> {
     exp: UnixTime,
     iat: UnixTime,
     nbf: UnixTime,
-    auth_time: UnixTime,
-    acr: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<UnixTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -242,10 +244,8 @@ pub struct Envelope<'a> {
     pub subject: &'a Subject,
     /// The client.
     pub client: &'a ClientId,
-    /// `auth_time`.
-    pub auth_time: UnixTime,
-    /// `acr`.
-    pub acr: Acr,
+    /// `auth_time` and `acr`; `None` when no person was there (RFC 9068 §2.2.1).
+    pub authentication: Option<(UnixTime, Acr)>,
     /// `sid`, in ID tokens.
     pub session: Option<SessionId>,
     /// `iat`.
@@ -262,6 +262,7 @@ impl<'a> IdTokenClaims<'a> {
         at_hash: String,
         identity: IdentityClaims,
     ) -> Self {
+        let (auth_time, acr) = envelope.authentication.unzip();
         Self {
             iss: envelope.issuer,
             sub: envelope.subject,
@@ -269,8 +270,8 @@ impl<'a> IdTokenClaims<'a> {
             exp: envelope.now.after(envelope.lifetime),
             iat: envelope.now,
             nbf: envelope.now.before(NOT_BEFORE_ROOM),
-            auth_time: envelope.auth_time,
-            acr: envelope.acr.as_str(),
+            auth_time,
+            acr: acr.map(Acr::as_str),
             sid: envelope.session.map(|session| session.to_string()),
             nonce,
             at_hash,
@@ -302,8 +303,10 @@ pub struct AccessTokenClaims<'a> {
     client_id: &'a ClientId,
     exp: UnixTime,
     iat: UnixTime,
-    auth_time: UnixTime,
-    acr: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<UnixTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'static str>,
     jti: JwtId,
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
@@ -314,6 +317,7 @@ pub struct AccessTokenClaims<'a> {
 impl<'a> AccessTokenClaims<'a> {
     /// Collects the claims; the audience is the resource as registered.
     pub fn new(envelope: Envelope<'a>, audience: &'a str, scope: &Scope, jti: JwtId) -> Self {
+        let (auth_time, acr) = envelope.authentication.unzip();
         Self {
             iss: envelope.issuer,
             sub: envelope.subject,
@@ -321,8 +325,8 @@ impl<'a> AccessTokenClaims<'a> {
             client_id: envelope.client,
             exp: envelope.now.after(envelope.lifetime),
             iat: envelope.now,
-            auth_time: envelope.auth_time,
-            acr: envelope.acr.as_str(),
+            auth_time,
+            acr: acr.map(Acr::as_str),
             jti,
             scope: scope.to_string(),
             cnf: None,

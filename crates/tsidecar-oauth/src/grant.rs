@@ -107,7 +107,7 @@ pub struct GrantFacts {
     pub scope: Scope,
     /// The granted resources, as registered.
     pub resources: Vec<ResourceIndicator>,
-    /// When the person was authenticated (OpenID Connect Core §2, `auth_time`).
+    /// When the person was authenticated (OpenID Connect Core §2, `auth_time`); of others see [`Self::authentication`].
     pub auth_time: UnixTime,
     /// How the person was authenticated.
     pub acr: Acr,
@@ -163,6 +163,14 @@ impl GrantFacts {
     /// The device of the holder, for logs and lists.
     pub fn device(&self) -> Option<&DeviceId> {
         self.seen().map(|seen| &seen.device)
+    }
+
+    /// When and how the person was authenticated; `None` when nobody was there (RFC 9068 §2.2.1).
+    pub const fn authentication(&self) -> Option<(UnixTime, Acr)> {
+        match self.holder {
+            Holder::Person(_) => Some((self.auth_time, self.acr)),
+            Holder::Workload(_) | Holder::Client => None,
+        }
     }
 
     /// Tells whether it is the grant of a person, and this is that person on that device still.

@@ -81,6 +81,12 @@ impl Subject {
         Self(format!("{USER_PREFIX}{id}"))
     }
 
+    /// The subject of a client that acts for itself (RFC 9068 §2.2): its id. No [`ClientId`] looks like a person's subject
+    /// (RFC 9068 §5, RFC 9700 §4.15).
+    pub fn client(id: &ClientId) -> Self {
+        Self(id.0.clone())
+    }
+
     /// The subject that a rule gives to a tagged node (`taggedIdentity`).
     ///
     /// # Errors
@@ -357,6 +363,7 @@ mod tests {
     fn a_client_never_looks_like_a_user() {
         assert_eq!(ClientId::parse("userid:5"), Err(IdError::Reserved));
         assert_eq!(Subject::tagged("userid:5"), Err(IdError::Reserved));
+        assert_eq!(Subject::client(&ClientId::parse("robot").unwrap()).as_str(), "robot");
         assert_eq!(Subject::user(5).as_str(), "userid:5");
     }
 

@@ -242,8 +242,10 @@ impl Serialize for ActiveToken<'_> {
         if let Some(username) = self.username {
             map.serialize_entry("username", username)?;
         }
-        map.serialize_entry("auth_time", &facts.auth_time)?;
-        map.serialize_entry("acr", facts.acr.as_str())?;
+        if let Some((auth_time, acr)) = facts.authentication() {
+            map.serialize_entry("auth_time", &auth_time)?;
+            map.serialize_entry("acr", acr.as_str())?;
+        }
         if let Some(key) = self.key() {
             map.serialize_entry("cnf", &Confirmation(key))?;
         }

@@ -41,8 +41,8 @@ pub struct Answer<'a> {
     pub scope: &'a Scope,
     /// The resource of this answer's access token.
     pub resource: Option<&'a Resource>,
-    /// The person, as whois says now.
-    pub identity: &'a Identity,
+    /// The person, as whois says now; `None` when the grant is nobody's, and then there is no ID token.
+    pub identity: Option<&'a Identity>,
     /// The policy of now.
     pub policy: &'a Policy,
     /// `nonce` of the authorization request; only on the first answer of a grant.
@@ -130,8 +130,8 @@ impl Answer<'_> {
     /// [`AnswerError`].
     pub fn sign(&self, keys: Keys<'_>, fresh: FreshNonce) -> Result<TokenResponse, AnswerError> {
         let access_token = self.access_token(keys, fresh)?;
-        let id_token =
-            if self.scope.contains("openid") { Some(self.id_token(keys, &access_token)?) } else { None };
+        let person = self.identity.filter(|_| self.scope.contains("openid"));
+        let id_token = person.map(|person| self.id_token(person, keys, &access_token)).transpose()?;
         let refresh = self.refresh.map(|generation| RefreshToken::new(self.grant.id(), generation));
         let refresh_token = refresh.map(|token| keys.sealing.write_refresh(token)).transpose()?;
         let scope = self.said_scope().to_string();
@@ -165,8 +165,7 @@ impl Answer<'_> {
             issuer,
             subject: &self.grant.facts().subject,
             client: self.client.id(),
-            auth_time: self.grant.facts().auth_time,
-            acr: self.grant.facts().acr,
+            authentication: self.grant.facts().authentication(),
             session: self.grant.facts().session,
             now: self.now,
             lifetime: self.access_life(),
@@ -192,15 +191,20 @@ impl Answer<'_> {
         Ok(TokenText::new(token.expose().to_owned()))
     }
 
-    fn id_token(&self, keys: Keys<'_>, access_token: &TokenText) -> Result<TokenText, AnswerError> {
+    fn id_token(
+        &self,
+        person: &Identity,
+        keys: Keys<'_>,
+        access_token: &TokenText,
+    ) -> Result<TokenText, AnswerError> {
         let algorithm = self.client.id_token_alg();
         let at_hash = access_token_hash(algorithm, access_token.expose());
         let (client, named, at) =
             (self.client.id(), self.grant.facts().requested.id_token, ClaimsAt::IdToken);
         let identity = if self.client.id_token_claims() {
-            IdentityClaims::select(self.policy, client, self.identity, self.scope, named, at)
+            IdentityClaims::select(self.policy, client, person, self.scope, named, at)
         } else {
-            IdentityClaims::named_only(self.policy, client, self.identity, named, at)
+            IdentityClaims::named_only(self.policy, client, person, named, at)
         };
         let envelope = Envelope { lifetime: self.client.lives().id_token, ..self.envelope(keys.issuer) };
         let claims = IdTokenClaims::new(envelope, self.nonce, at_hash, identity);
@@ -218,6 +222,8 @@ mod tests {
     use crate::authorize::tests::resources;
     use crate::client::ClientSpec;
     use crate::client::tests::public;
+    use crate::grant::{GrantFacts, Holder};
+    use crate::id::Subject;
     use crate::jose::{Algorithm, tests::key as signing_key};
     use crate::key::KeyState;
     use crate::policy::tests::alice;
@@ -239,20 +245,31 @@ mod tests {
         resource: Option<&Resource>,
         spec: ClientSpec,
     ) -> (Value, SealingKeys) {
+        sign_of(&grant(), Some(&alice()), key, scope, resource, spec)
+    }
+
+    fn sign_of(
+        grant: &Grant,
+        identity: Option<&Identity>,
+        key: Option<Thumbprint>,
+        scope: &str,
+        resource: Option<&Resource>,
+        spec: ClientSpec,
+    ) -> (Value, SealingKeys) {
         let client = Client::new(spec, UnixTime::default()).unwrap();
-        let (grant, scope, identity, policy) = (grant(), Scope::parse(scope), alice(), Policy::default());
+        let (scope, policy) = (Scope::parse(scope), Policy::default());
         let issuer = Issuer::parse("https://idp.tail.test").unwrap();
         let signing = SigningKeys::new(vec![(signing_key(Algorithm::Es256), KeyState::Active)]);
         let sealing = sealing_keys(issuer.as_str(), 9, 0);
         let answer = Answer {
             client: &client,
-            grant: &grant,
+            grant,
             scope: &scope,
             resource,
-            identity: &identity,
+            identity,
             policy: &policy,
             nonce: Some("n"),
-            refresh: Some(Generation::from_number(4)),
+            refresh: grant.facts().idle.map(|_| Generation::from_number(4)),
             key,
             now: at(2_000),
         };
@@ -304,6 +321,34 @@ mod tests {
             json!({"iss": "https://idp.tail.test", "sub": "userid:1001", "aud": "https://mcp.test/mcp", "client_id": "cli",
                 "exp": 2600, "iat": 2000, "auth_time": 990, "acr": "urn:tsidecar:acr:ambient", "jti": jti, "scope": "read"})
         );
+    }
+
+    /// RFC 9068 §2.2: the client is the subject, and nothing is said of an authentication that did not happen.
+    #[test]
+    fn a_client_for_itself() {
+        let client = crate::id::ClientId::parse("cli").unwrap();
+        let facts = GrantFacts {
+            subject: Subject::client(&client),
+            holder: Holder::Client,
+            idle: None,
+            ..grant().facts().clone()
+        };
+        let own = Grant::new(grant().id(), facts, at(2_000));
+        let resources = resources();
+        let (body, _) = sign_of(&own, None, None, "read", resources.iter().next(), es256());
+        let token = body["access_token"].as_str().unwrap();
+        assert_eq!(
+            body,
+            json!({"access_token": token, "token_type": "Bearer", "expires_in": 600, "scope": "read"})
+        );
+        let jti = JwtId::of(grant().id(), crate::fresh::FreshId::from_bytes([1; 16]));
+        assert_eq!(
+            part(token, 1),
+            json!({"iss": "https://idp.tail.test", "sub": "cli", "aud": "https://mcp.test/mcp", "client_id": "cli",
+                "exp": 2600, "iat": 2000, "jti": jti, "scope": "read"})
+        );
+        let (body, _) = sign_of(&own, None, None, "openid", None, es256());
+        assert!(body.get("id_token").is_none(), "there is nobody to name");
     }
 
     /// RFC 9449 §5, §6.1: `token_type`, and the key in both forms of access token.

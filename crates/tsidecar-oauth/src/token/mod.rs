@@ -3,6 +3,7 @@
 //! Layer 2. One file per grant; [`answer`] signs what a grant came to.
 
 pub mod answer;
+pub mod client_credentials;
 pub mod code;
 pub mod device;
 pub mod refresh;
@@ -27,6 +28,8 @@ pub enum TokenRequest {
     RefreshToken(RefreshRequest),
     /// `grant_type=urn:ietf:params:oauth:grant-type:device_code` (RFC 8628 §3.4).
     DeviceCode(DeviceCodeRequest),
+    /// `grant_type=client_credentials` (RFC 6749 §4.4.2).
+    ClientCredentials(ClientCredentialsRequest),
 }
 
 /// The parameters of a code's redemption.
@@ -62,6 +65,15 @@ pub struct DeviceCodeRequest {
     pub resources: Vec<String>,
 }
 
+/// What a client asks for itself.
+#[derive(Debug)]
+pub struct ClientCredentialsRequest {
+    /// `scope`.
+    pub scope: Option<Scope>,
+    /// `resource`, as presented.
+    pub resources: Vec<String>,
+}
+
 impl TokenRequest {
     /// Reads a token request.
     ///
@@ -86,6 +98,10 @@ impl TokenRequest {
                 code: DeviceCode::new(required("device_code")?),
                 resources,
             })),
+            "client_credentials" => Ok(Self::ClientCredentials(ClientCredentialsRequest {
+                scope: params.get("scope").map(Scope::parse),
+                resources,
+            })),
             _ => Err(TokenError::UnsupportedGrantType),
         }
     }
@@ -96,6 +112,7 @@ impl TokenRequest {
             Self::AuthorizationCode(_) => GrantType::AuthorizationCode,
             Self::RefreshToken(_) => GrantType::RefreshToken,
             Self::DeviceCode(_) => GrantType::DeviceCode,
+            Self::ClientCredentials(_) => GrantType::ClientCredentials,
         }
     }
 }
@@ -303,9 +320,9 @@ mod tests {
         assert_eq!(parse(device).unwrap_err(), TokenError::MissingParameter("device_code"));
         let request = parse(&format!("{device}&device_code=x&resource=r")).unwrap();
         assert_eq!(request.grant_type(), GrantType::DeviceCode);
-        for other in
-            ["password", "client_credentials", "implicit", "urn:ietf:params:oauth:grant-type:token-exchange"]
-        {
+        let request = parse("grant_type=client_credentials&scope=a&resource=r").unwrap();
+        assert_eq!(request.grant_type(), GrantType::ClientCredentials);
+        for other in ["password", "implicit", "urn:ietf:params:oauth:grant-type:token-exchange"] {
             let error = parse(&format!("grant_type={other}")).unwrap_err();
             assert_eq!(
                 (error, error.code().as_str()),

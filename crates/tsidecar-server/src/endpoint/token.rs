@@ -1,5 +1,6 @@
 //! `/token`: a code, a refresh token or a device code becomes tokens, once what it changes is on disk.
 
+mod client_credentials;
 mod device;
 
 use std::sync::Arc;
@@ -49,7 +50,8 @@ struct Granted<'a> {
     grant: Grant,
     scope: Scope,
     resource: Option<&'a Resource>,
-    identity: Arc<Identity>,
+    /// The person; `None` when the grant is nobody's.
+    identity: Option<Arc<Identity>>,
     nonce: Option<String>,
     refresh: Option<Generation>,
     key: Option<Thumbprint>,
@@ -60,7 +62,7 @@ impl<'a> Granted<'a> {
     fn new(
         grant: Grant,
         resource: Option<&'a Resource>,
-        identity: Arc<Identity>,
+        identity: Option<Arc<Identity>>,
         key: Option<Thumbprint>,
     ) -> Self {
         let refresh = grant.facts().idle.map(|_| grant.state().generation);
@@ -134,6 +136,7 @@ impl<'a> Asked<'a> {
             TokenRequest::AuthorizationCode(request) => self.redeem(request, key, shown, intent).await,
             TokenRequest::RefreshToken(request) => self.refresh(request, key, shown, intent).await,
             TokenRequest::DeviceCode(request) => self.poll(request, key, shown, intent).await,
+            TokenRequest::ClientCredentials(request) => self.issue(request, key, shown, intent).await,
         }
     }
 
@@ -181,7 +184,10 @@ impl<'a> Asked<'a> {
             resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
         let resource = resource.map_err(|error| self.refuse(error))?;
         self.write(&grant, shown, intent).await?;
-        Ok(Granted { nonce: redemption.code().nonce.clone(), ..Granted::new(grant, resource, identity, key) })
+        Ok(Granted {
+            nonce: redemption.code().nonce.clone(),
+            ..Granted::new(grant, resource, Some(identity), key)
+        })
     }
 
     /// Writes a grant, once.
@@ -223,6 +229,7 @@ impl<'a> Asked<'a> {
         let rotated = self.queued(intent, rotated).await;
         let rotated = rotated.map_err(|error| shown.failure(self.caller, error))?;
         let generation = successor(rotated).map_err(refuse)?;
+        let identity = Some(identity);
         Ok(Granted { grant, scope, resource, identity, nonce: None, refresh: Some(generation), key })
     }
 
@@ -268,7 +275,7 @@ impl<'a> Asked<'a> {
             grant: &granted.grant,
             scope: &granted.scope,
             resource: granted.resource,
-            identity: &granted.identity,
+            identity: granted.identity.as_deref(),
             policy: &self.snapshot.policy,
             nonce: granted.nonce.as_deref(),
             refresh: granted.refresh,

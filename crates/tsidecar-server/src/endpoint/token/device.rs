@@ -46,7 +46,7 @@ impl<'a> Asked<'a> {
         let resource = resource_of(&grant, &request.resources, client, resources);
         let resource = resource.map_err(|error| self.refuse(error))?;
         self.write(&grant, shown, self.app.store.intent()).await?;
-        Ok(Granted::new(grant, resource, identity, key))
+        Ok(Granted::new(grant, resource, Some(identity), key))
     }
 
     /// What became of the authorization. One whose code another client shows is over, and what it gave is revoked.

@@ -1,0 +1,133 @@
+//! The client credentials grant (RFC 6749 §4.4): a client that asks for itself. Nobody is there, so there is no ID token and no
+//! refresh token, and the tailnet has no say.
+
+use super::{ClientCredentialsRequest, TokenError};
+use crate::acr::Acr;
+use crate::client::{AuthMethod, GrantType};
+use crate::client_auth::AuthenticatedClient;
+use crate::fresh::FreshId;
+use crate::grant::{Grant, GrantFacts, Holder};
+use crate::id::{GrantId, Subject};
+use crate::requested::RequestedClaims;
+use crate::resource::{Resource, Resources};
+use crate::scope::Scope;
+use crate::time::UnixTime;
+
+/// Makes the grant of a client for itself, with the resource that its one token is for.
+///
+/// The first resource that is named counts, and every one must be open to the client (RFC 8707 §2). Of the scope only what that
+/// resource knows is granted; the scopes of OpenID Connect are about people and are dropped like unknown ones. The grant lives as
+/// long as its token.
+///
+/// # Errors
+/// [`TokenError::GrantTypeNotAllowed`] for whoever proves nothing, or was not written down by an administrator; [`TokenError::Resource`].
+pub fn draft<'a>(
+    request: &ClientCredentialsRequest,
+    client: &AuthenticatedClient,
+    resources: &'a Resources,
+    fresh: FreshId,
+    now: UnixTime,
+) -> Result<(Grant, Option<&'a Resource>), TokenError> {
+    let (method, client) = (client.method(), client.client());
+    // Nobody approves such a token: whoever wrote the client down did (SEP-1046: pre-registered clients only).
+    let may = client.may_use(GrantType::ClientCredentials) && client.is_by_administrator();
+    if !may || method == AuthMethod::None {
+        return Err(TokenError::GrantTypeNotAllowed);
+    }
+    let found = request.resources.iter().map(|presented| resources.find(presented, client));
+    let found = found.collect::<Result<Vec<_>, _>>().map_err(|_| TokenError::Resource)?;
+    let resource = found.first().copied();
+    let life = resource.and_then(|resource| resource.access_token).unwrap_or(client.lives().access_token);
+    let subject = Subject::client(client.id());
+    let facts = GrantFacts {
+        client: client.id().clone(),
+        subject: subject.clone(),
+        holder: Holder::Client,
+        consented: false,
+        exchange: None,
+        scope: scope(request.scope.as_ref(), resource),
+        resources: resource.map(|resource| resource.uri.clone()).into_iter().collect(),
+        // Of nobody: no token says them.
+        auth_time: now,
+        acr: Acr::default(),
+        session: None,
+        requested: RequestedClaims::default(),
+        key: None,
+        issued_at: now,
+        method,
+        place: None,
+        expires_at: now.after(life),
+        idle: None,
+    };
+    Ok((Grant::new(GrantId::new(&subject, fresh), facts, now), resource))
+}
+
+/// What the resource knows of the requested scope; its default when nothing is left, as at authorization.
+fn scope(requested: Option<&Scope>, resource: Option<&Resource>) -> Scope {
+    let Some(resource) = resource else { return Scope::default() };
+    let known = requested.map(|scope| resource.part_of(scope)).filter(|known| !known.is_empty());
+    known.unwrap_or_else(|| resource.default_scopes.iter().cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authorize::tests::resources;
+    use crate::client::ClientSpec;
+    use crate::client::tests::{confidential, public};
+    use crate::client_auth::tests::authenticated;
+    use crate::settle::tests::at;
+
+    fn robot() -> ClientSpec {
+        ClientSpec {
+            grant_types: vec![GrantType::ClientCredentials],
+            redirect_uris: Vec::new(),
+            ..confidential()
+        }
+    }
+
+    fn ask(spec: ClientSpec, scope: Option<&str>, named: &[&str]) -> Result<Grant, TokenError> {
+        let request = ClientCredentialsRequest {
+            scope: scope.map(Scope::parse),
+            resources: named.iter().map(|uri| (*uri).to_owned()).collect(),
+        };
+        let fresh = FreshId::from_bytes([1; 16]);
+        let resources = resources();
+        let made = draft(&request, &authenticated(spec), &resources, fresh, at(1_000));
+        made.map(|(grant, resource)| {
+            let uris = resource.map(|resource| resource.uri.clone()).into_iter().collect::<Vec<_>>();
+            assert_eq!(grant.facts().resources, uris, "one token, one resource");
+            grant
+        })
+    }
+
+    #[test]
+    fn a_client_is_its_own_subject() {
+        let grant = ask(robot(), None, &[]).unwrap();
+        let facts = grant.facts();
+        assert_eq!((facts.subject.as_str(), &facts.holder), ("grafana", &Holder::Client));
+        assert_eq!((facts.authentication(), facts.seen(), facts.idle), (None, None, None));
+        assert_eq!((facts.method, facts.expires_at), (AuthMethod::ClientSecretBasic, at(1_600)));
+        assert_eq!(grant.id().as_bytes().get(..8), Some(&GrantId::range(&facts.subject)[..]));
+    }
+
+    /// A45: one resource, with its scopes alone; what is about people is dropped.
+    #[test]
+    fn the_scope_is_of_the_resource() {
+        let mcp = "https://mcp.test/mcp";
+        let granted = |scope, named: &[&str]| ask(robot(), scope, named).unwrap().facts().scope.to_string();
+        assert_eq!(granted(Some("openid email offline_access write read foo"), &[mcp]), "write read");
+        assert_eq!(granted(None, &[mcp]), "read", "its default");
+        assert_eq!(granted(Some("openid foo"), &[mcp]), "read");
+        assert_eq!(granted(Some("openid read"), &[]), "");
+        assert_eq!(ask(robot(), None, &["https://other.test"]), Err(TokenError::Resource));
+        assert_eq!(ask(robot(), None, &[mcp, "https://other.test"]), Err(TokenError::Resource));
+    }
+
+    #[test]
+    fn who_proves_nothing_gets_nothing() {
+        let public = ClientSpec { redirect_uris: Vec::new(), grant_types: robot().grant_types, ..public() };
+        assert_eq!(ask(public, None, &[]), Err(TokenError::GrantTypeNotAllowed));
+        assert_eq!(ask(confidential(), None, &[]), Err(TokenError::GrantTypeNotAllowed));
+    }
+}
