@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// A registered error code (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 8628 §3.5, RFC 8707 §2, RFC 9101 §7, RFC 9449 §5, OpenID Connect Core §3.1.2.6).
+/// A registered error code (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 7591 §3.2.2, RFC 8628 §3.5, RFC 8707 §2, RFC 9101 §7, RFC 9449 §5, OpenID Connect Core §3.1.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// A parameter is missing, repeated, malformed or contradicts another.
@@ -43,6 +43,10 @@ pub enum ErrorCode {
     InvalidRequestObject,
     /// The `request_uri` names no request (any more) (RFC 9101 §7, RFC 9126 §4).
     InvalidRequestUri,
+    /// A redirect URI that cannot be registered (RFC 7591 §3.2.2).
+    InvalidRedirectUri,
+    /// Metadata that cannot be registered (RFC 7591 §3.2.2).
+    InvalidClientMetadata,
     /// The access token does not carry the scope.
     InsufficientScope,
     /// Nobody has answered the device authorization yet (RFC 8628 §3.5).
@@ -79,6 +83,8 @@ impl ErrorCode {
             Self::UseDpopNonce => "use_dpop_nonce",
             Self::InvalidRequestObject => "invalid_request_object",
             Self::InvalidRequestUri => "invalid_request_uri",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::InsufficientScope => "insufficient_scope",
             Self::AuthorizationPending => "authorization_pending",
             Self::SlowDown => "slow_down",
