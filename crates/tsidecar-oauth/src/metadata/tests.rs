@@ -265,7 +265,7 @@ fn a_client_without_a_name_has_that_of_its_redirect() {
     assert_eq!(spec(parse(&web(json!({ "client_name": "  " }))).unwrap()).name, "app.test");
 }
 
-/// ChatGPT's documents list two methods, Claude Code's none at all.
+/// `ChatGPT`'s documents list two methods, Claude Code's none at all.
 #[test]
 fn a_document_has_no_secret() {
     let method = |members: Value| {
