@@ -201,7 +201,7 @@ fn pages_for_people_where_a_redirect_would_be_unsafe() {
     <main>
     <h1>This application is not known here</h1>
     <p>The application that sent you is not registered with this sign-in service, or no longer.</p>
-    <p class="cure">If it worked before, let the application forget its old registration and connect again: in Claude Code by /mcp and Clear authentication, in VS Code by the command Authentication: Remove Dynamic Authentication Providers, with mcp-remote by deleting the folder ~/.mcp-auth, elsewhere by removing the server and adding it again. If it never worked, ask the person who runs this service to add it.</p>
+    <p class="cure">If it worked before, let the application forget its old registration and connect again: in Claude Code by /mcp and “Clear authentication”, in VS Code by the command “Authentication: Remove Dynamic Authentication Providers”, with mcp-remote by deleting the folder ~/.mcp-auth, elsewhere by removing the server and adding it again. If it never worked, ask the person who runs this service to add it.</p>
     <p class="detail">For an administrator: the request names no application (client_id is missing)</p>
     </main>
     </body>

@@ -359,7 +359,7 @@ fn a_dead_client_at_authorize_is_a_page_with_400() {
     <main>
     <h1>This application is not known here</h1>
     <p>The application that sent you is not registered with this sign-in service, or no longer.</p>
-    <p class="cure">If it worked before, let the application forget its old registration and connect again: in Claude Code by /mcp and Clear authentication, in VS Code by the command Authentication: Remove Dynamic Authentication Providers, with mcp-remote by deleting the folder ~/.mcp-auth, elsewhere by removing the server and adding it again. If it never worked, ask the person who runs this service to add it.</p>
+    <p class="cure">If it worked before, let the application forget its old registration and connect again: in Claude Code by /mcp and “Clear authentication”, in VS Code by the command “Authentication: Remove Dynamic Authentication Providers”, with mcp-remote by deleting the folder ~/.mcp-auth, elsewhere by removing the server and adding it again. If it never worked, ask the person who runs this service to add it.</p>
     <p class="detail">For an administrator: this application is not registered here</p>
     </main>
     </body>

@@ -77,7 +77,7 @@ const UNUSABLE: [&str; 3] = [
 const UNKNOWN_CLIENT: [&str; 3] = [
     "This application is not known here",
     "The application that sent you is not registered with this sign-in service, or no longer.",
-    "If it worked before, let the application forget its old registration and connect again: in Claude Code by /mcp and Clear authentication, in VS Code by the command Authentication: Remove Dynamic Authentication Providers, with mcp-remote by deleting the folder ~/.mcp-auth, elsewhere by removing the server and adding it again. If it never worked, ask the person who runs this service to add it.",
+    "If it worked before, let the application forget its old registration and connect again: in Claude Code by /mcp and “Clear authentication”, in VS Code by the command “Authentication: Remove Dynamic Authentication Providers”, with mcp-remote by deleting the folder ~/.mcp-auth, elsewhere by removing the server and adding it again. If it never worked, ask the person who runs this service to add it.",
 ];
 const BAD_REDIRECT: [&str; 3] = [
     "The application asked to return to an unknown address",
