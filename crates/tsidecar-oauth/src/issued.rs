@@ -35,6 +35,8 @@ pub struct JwtAccess {
     pub scope: Scope,
     /// The key that must prove itself with the token (RFC 9449 §6.1, `cnf.jkt`).
     pub key: Option<Thumbprint>,
+    /// The one who may act for the subject (RFC 8693 §4.4, `may_act.sub`).
+    pub may_act: Option<String>,
     /// `iat`.
     pub issued_at: UnixTime,
     /// `exp`.
@@ -79,12 +81,17 @@ impl JwtAccess {
             Some(cnf) => Some(Thumbprint::parse(cnf.get("jkt")?.as_str()?)?),
             None => None,
         };
+        let may_act = match claims.get("may_act") {
+            Some(may_act) => Some(may_act.get("sub")?.as_str()?.to_owned()),
+            None => None,
+        };
         Some(Self {
             grant: jti.grant()?,
             jti,
             audience: text("aud")?.to_owned(),
             scope: Scope::parse(text("scope").unwrap_or_default()),
             key,
+            may_act,
             issued_at: claims.time("iat").ok()??,
             expires_at: claims.time("exp").ok()??,
         })
@@ -157,6 +164,7 @@ pub(crate) mod tests {
             audience: audience.to_owned(),
             scope: Scope::parse("read"),
             key: None,
+            may_act: None,
             issued_at: at(1_000),
             expires_at: at(1_600),
         }

@@ -6,8 +6,10 @@ pub mod answer;
 pub mod client_credentials;
 pub mod code;
 pub mod device;
+pub mod exchange;
 pub mod refresh;
 
+use self::exchange::{ExchangeError, ExchangeRequest};
 use crate::client::GrantType;
 use crate::error::ErrorCode;
 use crate::id::Thumbprint;
@@ -30,6 +32,8 @@ pub enum TokenRequest {
     DeviceCode(DeviceCodeRequest),
     /// `grant_type=client_credentials` (RFC 6749 §4.4.2).
     ClientCredentials(ClientCredentialsRequest),
+    /// `grant_type=urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693 §2.1).
+    TokenExchange(ExchangeRequest),
 }
 
 /// The parameters of a code's redemption.
@@ -102,6 +106,9 @@ impl TokenRequest {
                 scope: params.get("scope").map(Scope::parse),
                 resources,
             })),
+            "urn:ietf:params:oauth:grant-type:token-exchange" => {
+                Ok(Self::TokenExchange(ExchangeRequest::parse(params)?))
+            }
             _ => Err(TokenError::UnsupportedGrantType),
         }
     }
@@ -113,6 +120,7 @@ impl TokenRequest {
             Self::RefreshToken(_) => GrantType::RefreshToken,
             Self::DeviceCode(_) => GrantType::DeviceCode,
             Self::ClientCredentials(_) => GrantType::ClientCredentials,
+            Self::TokenExchange(_) => GrantType::TokenExchange,
         }
     }
 }
@@ -219,6 +227,9 @@ pub enum TokenError {
     /// The policy says no (any more).
     #[error("{0}")]
     Denied(Denied),
+    /// A token exchange that is refused.
+    #[error("{0}")]
+    Exchange(ExchangeError),
 }
 
 impl TokenError {
@@ -235,6 +246,7 @@ impl TokenError {
             Self::DeviceCodeExpired => ErrorCode::ExpiredToken,
             Self::DeviceDenied => ErrorCode::AccessDenied,
             Self::ProofMissing => ErrorCode::InvalidDpopProof,
+            Self::Exchange(error) => error.code(),
             Self::Seal(_)
             | Self::DeviceCodeUnknown
             | Self::WrongClient
@@ -262,15 +274,16 @@ impl TokenError {
 
     /// Tells whether somebody should look: a leaked code or token, or a store that went back.
     pub const fn is_alarming(self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::Exchange(error) => error.is_alarming(),
             Self::CodeReplayed
-                | Self::RefreshReused
-                | Self::RefreshAhead
-                | Self::WrongPlace
-                | Self::WrongKey
-                | Self::WrongClient
-        )
+            | Self::RefreshReused
+            | Self::RefreshAhead
+            | Self::WrongPlace
+            | Self::WrongKey
+            | Self::WrongClient => true,
+            _ => false,
+        }
     }
 }
 
