@@ -18,6 +18,7 @@ mod discovery;
 mod dpop;
 mod dpop_fapi;
 mod dpop_proofs;
+mod exchange;
 mod flow_code;
 mod flow_refresh;
 mod form_post;

@@ -4,7 +4,7 @@
 //! cleared of everything that a rule may not set.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::acr::Acr;
 use crate::id::{ClientId, JwtId, SessionId, Subject, Thumbprint};
@@ -311,6 +311,10 @@ pub struct AccessTokenClaims<'a> {
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    may_act: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cnf: Option<Confirmation>,
 }
 
@@ -329,8 +333,17 @@ impl<'a> AccessTokenClaims<'a> {
             acr: acr.map(Acr::as_str),
             jti,
             scope: scope.to_string(),
+            act: None,
+            may_act: None,
             cnf: None,
         }
+    }
+
+    /// Says who acts for the subject, and who alone may (RFC 8693 §4.1, §4.4).
+    #[must_use]
+    pub fn acting(self, act: Option<Value>, may_act: Option<&str>) -> Self {
+        let may_act = may_act.map(|subject| json!({ "sub": subject }));
+        Self { act, may_act, ..self }
     }
 
     /// Binds the token to a key.
@@ -374,7 +387,6 @@ impl<'a> SignedUserInfo<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
     use crate::policy::tests::alice;

@@ -17,6 +17,7 @@ use crate::issued::IssuedToken;
 use crate::resource::Resources;
 use crate::scope::Scope;
 use crate::time::UnixTime;
+use crate::token::exchange::act;
 use crate::uri::Issuer;
 
 /// Who asks, proven.
@@ -245,6 +246,9 @@ impl Serialize for ActiveToken<'_> {
         if let Some((auth_time, acr)) = facts.authentication() {
             map.serialize_entry("auth_time", &auth_time)?;
             map.serialize_entry("acr", acr.as_str())?;
+        }
+        if let Some(act) = facts.exchange.as_ref().and_then(|exchange| act(&exchange.actors)) {
+            map.serialize_entry("act", &act)?;
         }
         if let Some(key) = self.key() {
             map.serialize_entry("cnf", &Confirmation(key))?;

@@ -23,6 +23,7 @@ pub mod failure;
 pub mod identity;
 pub mod keys;
 pub mod limiter;
+pub mod lineage;
 pub mod log;
 pub mod notify;
 pub mod outbound;

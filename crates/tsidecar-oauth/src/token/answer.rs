@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::TokenError;
 use super::code::chosen;
+use super::exchange::{ACCESS_TOKEN, act};
 use crate::claims::{AccessTokenClaims, Confirmation, Envelope, IdTokenClaims, IdentityClaims, SCOPES};
 use crate::client::Client;
 use crate::fresh::FreshNonce;
@@ -70,6 +71,8 @@ pub enum AnswerError {
 #[derive(Debug)]
 pub struct TokenResponse {
     access_token: TokenText,
+    /// `issued_token_type` (RFC 8693 §2.2.1), in the answer of an exchange.
+    issued_token_type: Option<&'static str>,
     token_type: &'static str,
     expires_in: u64,
     refresh_token: Option<TokenText>,
@@ -86,6 +89,8 @@ impl TokenResponse {
         #[derive(Serialize)]
         struct Body<'a> {
             access_token: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            issued_token_type: Option<&'static str>,
             token_type: &'static str,
             expires_in: u64,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +103,7 @@ impl TokenResponse {
         let mut json = Vec::with_capacity(2048);
         let body = Body {
             access_token: self.access_token.expose(),
+            issued_token_type: self.issued_token_type,
             token_type: self.token_type,
             expires_in: self.expires_in,
             refresh_token: self.refresh_token.as_ref().map(TokenText::expose),
@@ -137,6 +143,7 @@ impl Answer<'_> {
         let scope = self.said_scope().to_string();
         Ok(TokenResponse {
             access_token,
+            issued_token_type: self.grant.facts().exchange.as_ref().map(|_| ACCESS_TOKEN),
             token_type: if self.key.is_some() { "DPoP" } else { "Bearer" },
             expires_in: self.access_life().as_secs(),
             refresh_token,
@@ -145,10 +152,13 @@ impl Answer<'_> {
         })
     }
 
-    /// The life of the access token: the resource's own, else the client's.
+    /// The life of the access token: the resource's own, else the client's. What an exchange gives ends with its grant, which
+    /// ends with the subject token.
     fn access_life(&self) -> Lifetime {
         let of_resource = self.resource.and_then(|resource| resource.access_token);
-        of_resource.unwrap_or(self.client.lives().access_token)
+        let life = of_resource.unwrap_or(self.client.lives().access_token);
+        let facts = self.grant.facts();
+        if facts.exchange.is_some() { life.min(self.now.until(facts.expires_at)) } else { life }
     }
 
     /// What the answer calls its scope: OpenID Connect's part, and of the rest what the access token carries (RFC 6749
@@ -186,6 +196,7 @@ impl Answer<'_> {
         let scope = resource.part_of(self.scope);
         let jti = JwtId::of(self.grant.id(), fresh.into_id());
         let claims = AccessTokenClaims::new(self.envelope(keys.issuer), resource.uri.as_str(), &scope, jti)
+            .acting(self.grant.facts().exchange.as_ref().and_then(|exchange| act(&exchange.actors)), None)
             .bound_to(self.key.map(Confirmation));
         let token = keys.signing.active(resource.alg)?.sign(TokenType::AccessToken, &claims)?;
         Ok(TokenText::new(token.expose().to_owned()))

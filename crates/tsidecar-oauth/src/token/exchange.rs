@@ -312,7 +312,7 @@ pub fn exchange(basis: &Basis<'_>, asked: Option<&Scope>, fresh: FreshId) -> Res
     if let Some(client) = caller.client {
         policy.admit(client, identity).map_err(ExchangeError::Denied)?;
     }
-    let scope = given_scope(target, subject.scope(), right.scopes, asked)?;
+    let scope = given_scope(target, subject.scope(), right.scopes.as_deref(), asked)?;
     let ends = [subject.expires_at(), basis.actor.and_then(|actor| actor.expires_at())];
     let own = now.after(life(target, caller.client));
     let expires_at = ends.into_iter().flatten().fold(own, UnixTime::min);
@@ -402,13 +402,13 @@ fn actors(basis: &Basis<'_>) -> Result<Vec<Actor>, ExchangeError> {
 fn given_scope(
     target: &Resource,
     held: &Scope,
-    by_rule: Option<Vec<&str>>,
+    by_rule: Option<&[&str]>,
     asked: Option<&Scope>,
 ) -> Result<Scope, ExchangeError> {
     let open: Scope = target
         .scopes
         .iter()
-        .filter(|token| match &by_rule {
+        .filter(|token| match by_rule {
             Some(names) => names.contains(&token.as_str()),
             None => held.contains(token.as_str()),
         })

@@ -57,6 +57,7 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
     for (index, rule) in file.rule.drain(..).enumerate() {
         config.rules.push(rule_of(source, index, rule)?);
     }
+    config.exchanges = super::exchange::rules(source, &file.exchange)?;
     config.resources = resources(source, &file.resource)?;
     Ok(config)
 }

@@ -5,6 +5,7 @@
 
 mod build;
 mod clients;
+mod exchange;
 mod outbound;
 mod policy;
 mod raw;
@@ -28,6 +29,7 @@ use tsidecar_oauth::resource::Resource;
 use tsidecar_oauth::rotation::{self, Demand};
 use tsidecar_oauth::session;
 use tsidecar_oauth::time::Lifetime;
+use tsidecar_oauth::token::exchange::ExchangeRule;
 use tsidecar_oauth::uri::Issuer;
 
 use self::source::Source;
@@ -72,6 +74,8 @@ pub struct Config {
     pub rules: Vec<FileRule>,
     /// `[[client]]` of this file and of `clients.d/*.toml`, each with the file it stands in; validated, ids unique.
     pub clients: Vec<(ClientSpec, PathBuf)>,
+    /// `[[exchange]]`, in order.
+    pub exchanges: Vec<ExchangeRule>,
     /// `[[resource]]`, in order.
     pub resources: Vec<Resource>,
     /// `[clients] trusted`: documents that need no consent.
@@ -308,6 +312,7 @@ impl Default for Config {
             log: LogConfig { format: LogFormat::Text, level: LogLevel::Info },
             rules: Vec::new(),
             clients: Vec::new(),
+            exchanges: Vec::new(),
             resources: Vec::new(),
             trusted: Trusted::default(),
             warnings: Vec::new(),

@@ -31,6 +31,22 @@ pub(super) struct File {
     pub rule: Vec<Rule>,
     pub client: Vec<Client>,
     pub resource: Vec<Resource>,
+    pub exchange: Vec<Exchange>,
+}
+
+/// `[[exchange]]`: who may turn tokens for these into tokens for those (RFC 8693).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Exchange {
+    pub callers: Vec<String>,
+    #[serde(default)]
+    pub from: Vec<String>,
+    pub to: Vec<String>,
+    #[serde(default)]
+    pub users: Vec<String>,
+    #[serde(default)]
+    pub groups: Vec<String>,
+    pub scopes: Option<Vec<String>>,
 }
 
 /// `clients.d/*.toml`.

@@ -18,6 +18,7 @@ use crate::client_auth::{ClientRequest, authenticate};
 use crate::clients;
 use crate::failure::Failure;
 use crate::identity::Sighting;
+use crate::lineage;
 use crate::outbound::Requester;
 use crate::peer::Caller;
 use crate::snapshot::Snapshot;
@@ -118,6 +119,11 @@ async fn describe(
         Ok(live) => live,
         Err(inactive) => return Ok(Err(inactive)),
     };
+    if let Some(grant) = &grant
+        && lineage::stands(app, snapshot, grant).await?.is_err()
+    {
+        return Ok(Err(Inactive::GrantGone));
+    }
     let Some((address, listener)) = live.sighting() else { return Ok(Err(Inactive::DeviceGone)) };
     let Sighting::Person(identity) = snapshot.recognise(app.tailnet.last_seen(address, listener).await?)
     else {

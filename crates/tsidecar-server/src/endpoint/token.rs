@@ -2,6 +2,7 @@
 
 mod client_credentials;
 mod device;
+mod exchange;
 
 use std::sync::Arc;
 
@@ -137,6 +138,7 @@ impl<'a> Asked<'a> {
             TokenRequest::RefreshToken(request) => self.refresh(request, key, shown, intent).await,
             TokenRequest::DeviceCode(request) => self.poll(request, key, shown, intent).await,
             TokenRequest::ClientCredentials(request) => self.issue(request, key, shown, intent).await,
+            TokenRequest::TokenExchange(request) => self.exchange(request, key, shown, intent).await,
         }
     }
 

@@ -22,6 +22,7 @@ use crate::audit;
 use crate::clients;
 use crate::failure::Failure;
 use crate::identity::Sighting;
+use crate::lineage;
 use crate::outbound::Requester;
 use crate::peer::Caller;
 use crate::proof::{self, Proving};
@@ -137,6 +138,11 @@ async fn claims(
     };
     let live = LiveAccess::check(&access, grant.as_ref(), client.as_deref(), showing.now)?;
     let Some(client) = client else { return Err(BearerError::ClientGone.into()) };
+    if let Some(grant) = &grant
+        && !lineage::is_consented(app, grant)?
+    {
+        return Err(BearerError::GrantGone.into());
+    }
     if let Some(key) = showing.presented.scheme.key_of(&access)? {
         *shown = Some(showing.prove(snapshot, &client, key)?.mark());
     }

@@ -174,7 +174,7 @@ fn the_target_names_the_caller_and_the_caller_admits_the_person() {
     let everybody = Case { target: Some(resource(UPSTREAM, &["*"], &[])), ..Case::default() };
     assert_eq!(everybody.refused(), E::Target, "that anybody may ask for themselves says nothing of servers");
     let closed = gateway(|spec| {
-        spec.allow = Some(Access { users: vec!["bob@example.com".into()], ..Access::default() })
+        spec.allow = Some(Access { users: vec!["bob@example.com".into()], ..Access::default() });
     });
     assert_eq!(Case { gateway: closed, ..Case::default() }.refused(), E::Denied(Denied::NotAllowed));
 }
