@@ -48,7 +48,9 @@ fn both_documents_say_the_same() {
       "grant_types_supported": [
         "authorization_code",
         "refresh_token",
-        "urn:ietf:params:oauth:grant-type:device_code"
+        "urn:ietf:params:oauth:grant-type:device_code",
+        "client_credentials",
+        "urn:ietf:params:oauth:grant-type:token-exchange"
       ],
       "subject_types_supported": [
         "public"

@@ -11,7 +11,7 @@ use crate::device;
 use crate::private_key_jwt::{Signer, TYPE};
 use crate::support::{
     ALICE, App, Daemon, Reply, Request, Setup,
-    daemon::SECRET,
+    daemon::{SECRET, secret_digest},
     proof::Prover,
     wire::{form, jwt},
 };
@@ -41,10 +41,33 @@ fn each(metadata: &Value, name: &str, others: &[&str], accepted: impl Fn(&str) -
     }
 }
 
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// A service that asks for itself, and for those who call it.
+fn machine() -> String {
+    let resource = |uri: &str, clients: &str| {
+        format!(
+            "[[resource]]\nuri = \"{uri}\"\nscopes = [\"read\"]\nclients = [\"{clients}\"]\nservers = [\"machine\"]\n"
+        )
+    };
+    format!(
+        "[[client]]\nid = \"machine\"\nname = \"Machine\"\nsecret_sha256 = \"{}\"\n\
+         grant_types = [\"client_credentials\", \"{EXCHANGE}\"]\n{}{}",
+        secret_digest(),
+        resource("https://machine.test", "cli"),
+        resource("https://next.test", "machine")
+    )
+}
+
 #[test]
 fn requests_and_grants() {
-    let daemon = device::setup().start();
+    let daemon = device::setup().tables(&machine()).start();
     let (metadata, app) = (metadata(&daemon), App::confidential(&daemon));
+    let of_machine = |pairs: &[(&str, &str)]| {
+        let reply = daemon.send(&ALICE, Request::post("/token", pairs).basic("machine", SECRET));
+        assert_eq!(reply.status, 200, "{}", reply.show());
+        true
+    };
     let has_code = |reply: &Reply| reply.redirect("code").is_some();
     each(&metadata, "response_types_supported", &["token", "id_token", "code id_token", "none"], |entry| {
         has_code(&app.authorize(&ALICE, &[("response_type", entry)]))
@@ -59,7 +82,7 @@ fn requests_and_grants() {
     each(&metadata, "scopes_supported", &["phone", "address"], |entry| {
         app.login(&ALICE, &[("scope", entry)]).member("scope") == entry
     });
-    let others = ["password", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"];
+    let others = ["password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer"];
     each(&metadata, "grant_types_supported", &others, |entry| match entry {
         "authorization_code" => app.login(&ALICE, &[]).status == 200,
         "refresh_token" => {
@@ -69,6 +92,17 @@ fn requests_and_grants() {
         device::GRANT => {
             let begun = device::begin_tv(&daemon, &ALICE);
             device::poll(&daemon, &ALICE, &begun.device_code).error() == "authorization_pending"
+        }
+        "client_credentials" => of_machine(&[("grant_type", entry), ("resource", "https://next.test")]),
+        EXCHANGE => {
+            let changes = [("resource", "https://machine.test"), ("scope", "read")];
+            let token = App::public(&daemon).login(&ALICE, &changes).member("access_token");
+            of_machine(&[
+                ("grant_type", entry),
+                ("subject_token", &token),
+                ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+                ("resource", "https://next.test"),
+            ])
         }
         _ => {
             let reply = daemon.send(&ALICE, app.token_request(&[("grant_type", entry)], &[]));
