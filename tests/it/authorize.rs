@@ -121,7 +121,7 @@ fn errors_go_to_the_application_with_state_and_iss() {
     assert_snapshot!(shown(&[("resource", "https://unknown.test")]), @r"
     302
     cache-control: no-store
-    location: http://127.0.0.1:8123/callback?error=invalid_target&error_description=the+resource+is+not+known+here%2C+or+not+open+to+this+client%3B+an+administrator+adds+it+as+a+%5B%5Bresource%5D%5D&state=st4te&iss=https%3A%2F%2Fidp.tail.test
+    location: http://127.0.0.1:8123/callback?error=invalid_target&error_description=the+resource+https%3A%2F%2Funknown.test+is+not+known+here%2C+or+not+open+to+this+client+and+person%3B+an+administrator+adds+it+as+a+%5B%5Bresource%5D%5D%2C+or+to+the+resources+of+a+rule&state=st4te&iss=https%3A%2F%2Fidp.tail.test
     referrer-policy: no-referrer
     ");
     assert_snapshot!(shown(&[("code_challenge", ""), ("code_challenge_method", "")]), @r"

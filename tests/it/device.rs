@@ -514,7 +514,7 @@ fn the_errors_of_the_device_authorization_endpoint() {
 
     {
       "error": "invalid_target",
-      "error_description": "the resource is not known here, or not open to this client; an administrator adds it as a [[resource]]"
+      "error_description": "the resource https://unknown.test is not known here, or not open to this client and person; an administrator adds it as a [[resource]], or to the resources of a rule"
     }
     "#);
     let basic = Request::post("/device_authorization", &[]).basic("box", "wrong");

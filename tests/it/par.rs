@@ -275,7 +275,7 @@ fn each_error_has_its_code() {
         (&[("code_challenge_method", "plain")], 400, "invalid_request"),
         (&[("code_challenge", ""), ("code_challenge_method", ""), ("nonce", "")], 400, "invalid_request"),
         (&[("nonce", &long)], 400, "invalid_request"),
-        (&[("resource", "https://unknown.test")], 400, "invalid_target"),
+        (&[("resource", "no-uri")], 400, "invalid_target"),
         (&[("request", "eyJ")], 400, "invalid_request_object"),
         (&[("request_uri", "urn:ietf:params:oauth:request_uri:x")], 400, "invalid_request"),
         (&[("request_uri", "https://app.test/object")], 400, "invalid_request"),

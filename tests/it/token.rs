@@ -242,7 +242,7 @@ fn the_errors_of_the_token_endpoint() {
 
     {
       "error": "invalid_target",
-      "error_description": "the resource is not known here, or not open to this client; an administrator adds it as a [[resource]]"
+      "error_description": "the resource https://mcp.test/mcp was not part of the authorization; name one that was, or authorize again"
     }
     "#);
     // and the code is still good

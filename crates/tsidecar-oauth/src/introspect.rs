@@ -297,25 +297,18 @@ mod tests {
     use crate::issued::tests::{jwt, opaque};
     use crate::jose::Algorithm;
     use crate::policy::tests::alice;
-    use crate::resource::Resource;
+    use crate::resource::{Entry, ResourceSpec};
     use crate::seal::RefreshToken;
     use crate::settle::tests::{at, grant};
     use crate::settle::{revoke, rotate};
-    use crate::uri::ResourceIndicator;
 
     const MCP: &str = "https://mcp.test/mcp";
 
     /// The resource is served by `mcp-server` and `tag:mcp`.
     fn resources() -> Resources {
-        Resources::new(vec![Resource {
-            uri: ResourceIndicator::parse(MCP).unwrap(),
-            scopes: Vec::new(),
-            default_scopes: Vec::new(),
-            clients: Vec::new(),
-            servers: vec!["mcp-server".to_owned(), "tag:mcp".to_owned()],
-            alg: Algorithm::Es256,
-            access_token: None,
-        }])
+        let servers = vec!["mcp-server".to_owned(), "tag:mcp".to_owned()];
+        let spec = ResourceSpec { servers, alg: Algorithm::Es256, ..ResourceSpec::default() };
+        Resources::new(vec![Entry::new(MCP, &[], spec).unwrap()])
     }
 
     /// A confidential client; `cli` is the one of the grant.

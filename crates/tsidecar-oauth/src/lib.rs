@@ -11,7 +11,7 @@
 //!
 //! | Layer | Modules |
 //! | --- | --- |
-//! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`] |
+//! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`], [`excerpt`] |
 //! | 1, things with a life | [`client`], [`metadata`], [`provenance`], [`assurance`], [`consent`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`], [`session`], [`hint`] |
 //! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`issued`], [`introspect`], [`revoke`], [`logout`], [`discovery`] |
 //! | 3, the way out | [`error`] |
@@ -36,6 +36,7 @@ pub mod device;
 pub mod discovery;
 pub mod dpop;
 pub mod error;
+pub mod excerpt;
 pub mod fresh;
 pub mod grant;
 pub mod hint;

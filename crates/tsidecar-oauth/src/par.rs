@@ -244,7 +244,7 @@ mod tests {
             (GOOD.replace("grafana.test", "evil.test"), ErrorCode::InvalidRequest),
             (GOOD.replace("code", "token"), ErrorCode::UnsupportedResponseType),
             (GOOD.replace("nonce=n", ""), ErrorCode::InvalidRequest),
-            (format!("{GOOD}&resource=https://unknown.test"), ErrorCode::InvalidTarget),
+            (format!("{GOOD}&resource=https://other.test"), ErrorCode::InvalidTarget),
         ] {
             assert_eq!(push(&body).unwrap_err().code(), code, "{body}");
         }

@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 use crate::client::Client;
 use crate::id::ClientId;
 use crate::identity::{Identity, IdentityKind};
+use crate::resource::Resource;
 use crate::rule::Rule;
+use crate::scope::ScopeToken;
+use crate::uri::ResourceIndicator;
 
 /// Who may sign in to a client; every list adds, an empty one adds nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +120,33 @@ impl Policy {
     ) -> impl Iterator<Item = &'a Rule> {
         let from_file = self.rules.iter().filter(|rule| rule.holds_for(identity)).map(|rule| &rule.rule);
         identity.rules.iter().chain(from_file).filter(|rule| rule.holds_for(client))
+    }
+
+    /// The resource that rules admit for a person at a client, outside the registry: with the URI as the first rule spells it that
+    /// names it, and the scopes of all rules that admit it. A rule's `resources` count only for its `users`, as in tsidp.
+    pub fn resource(
+        &self,
+        wanted: &ResourceIndicator,
+        client: &Client,
+        identity: &Identity,
+    ) -> Option<Resource> {
+        let (mut uri, mut admitted, mut scopes) = (None, false, Vec::new());
+        for rule in self.rules_for(client.id(), identity).filter(|rule| names_user(&rule.users, identity)) {
+            let named = rule.resources.iter().filter_map(|text| ResourceIndicator::parse(text).ok());
+            let named = named.into_iter().find(|named| named.matches(wanted.as_str()));
+            if named.is_none() && !rule.resources.iter().any(|text| text == "*") {
+                continue;
+            }
+            admitted = true;
+            uri = uri.or(named);
+            let more = rule.scopes.iter().filter_map(|text| ScopeToken::parse(text));
+            for token in more {
+                if !scopes.contains(&token) {
+                    scopes.push(token);
+                }
+            }
+        }
+        admitted.then(|| Resource::of_rule(uri.unwrap_or_else(|| wanted.clone()), scopes))
     }
 
     /// The groups of an identity: those of the tailnet, then those of rules, each once.

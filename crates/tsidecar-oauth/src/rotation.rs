@@ -13,7 +13,7 @@ use crate::client::{ClientSpec, Lives};
 use crate::id::KeyId;
 use crate::jose::Algorithm;
 use crate::key::KeyState;
-use crate::resource::Resource;
+use crate::resource::ResourceSpec;
 use crate::session::SIGNED_OUT_LIFETIME;
 use crate::time::{Lifetime, UnixTime};
 
@@ -199,7 +199,7 @@ impl Demand {
 
     /// Adds what a resource asks for.
     #[must_use]
-    pub fn with_resource(mut self, resource: &Resource) -> Self {
+    pub fn with_resource(mut self, resource: &ResourceSpec) -> Self {
         self.algorithms.insert(resource.alg);
         self.signed = resource.access_token.map_or(self.signed, |life| self.signed.max(life));
         self

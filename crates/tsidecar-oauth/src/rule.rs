@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::id::{ClientId, IdError, Subject};
+use crate::scope::ScopeToken;
+use crate::uri::{ResourceIndicator, UriError};
 
 /// One rule, in tsidp's schema with our additions. Unknown members are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -18,8 +20,10 @@ pub struct Rule {
     pub allow_dcr: bool,
     /// Login names to which `resources` applies, or `*`.
     pub users: Vec<String>,
-    /// Resource indicators that a token may be asked for, or `*`.
+    /// Resource indicators that a token may be asked for, or `*`; for resources outside the registry only.
     pub resources: Vec<String>,
+    /// The scopes of these resources. Without any, their tokens carry none.
+    pub scopes: Vec<String>,
     /// Claims in tsidp's sense: scalars and lists; they stand in the ID token.
     #[serde(rename = "extraClaims")]
     pub extra_claims: Map<String, Value>,
@@ -112,6 +116,19 @@ pub enum RuleError {
     /// `email_verified` is not a boolean; the claim is left out.
     #[error("claim \"email_verified\" must be a boolean")]
     EmailVerified,
+    /// An entry of `resources` is neither an indicator nor `*`; it is left out.
+    #[error("resource {0:?} {1}")]
+    Resource(String, UriError),
+    /// An entry of `resources` has a `*` beside other characters: names match exactly, or all of them do. It is left out.
+    #[error(
+        "resource {0:?} is neither one URI nor \"*\"; a pattern can stand in [[resource]] of the configuration file only"
+    )]
+    Pattern(String),
+    /// An entry of `scopes` is no scope of a resource; it is left out.
+    #[error(
+        "scope {0:?} is none of a resource: printable ASCII without space, quote and backslash, and none of OpenID Connect's"
+    )]
+    Scope(String),
     /// `taggedIdentity.subject` is no subject; the identity is left out.
     #[error("taggedIdentity.subject {0}")]
     TaggedSubject(IdError),
@@ -139,6 +156,8 @@ impl Rule {
                 }
             });
         }
+        self.resources.retain(|text| keep(resource_error(text), &mut errors));
+        self.scopes.retain(|text| keep(scope_error(text), &mut errors));
         if let Some(Err(error)) = self.tagged_identity.as_ref().map(TaggedIdentity::subject) {
             errors.push(RuleError::TaggedSubject(error));
             self.tagged_identity = None;
@@ -155,6 +174,26 @@ impl Rule {
     pub fn names(&self, client: &ClientId) -> bool {
         self.clients.iter().any(|name| name == client.as_str() || name == "*")
     }
+}
+
+fn keep(error: Option<RuleError>, errors: &mut Vec<RuleError>) -> bool {
+    let keeps = error.is_none();
+    errors.extend(error);
+    keeps
+}
+
+fn resource_error(text: &str) -> Option<RuleError> {
+    if text != "*" && text.contains('*') {
+        return Some(RuleError::Pattern(text.to_owned()));
+    }
+    let read = if text == "*" { Ok(()) } else { ResourceIndicator::parse(text).map(drop) };
+    read.err().map(|error| RuleError::Resource(text.to_owned(), error))
+}
+
+/// A scope of OpenID Connect is the person's to give to the client, not a resource's.
+fn scope_error(text: &str) -> Option<RuleError> {
+    let fits = ScopeToken::parse(text).is_some() && !matches!(text, "openid" | "offline_access");
+    (!fits).then(|| RuleError::Scope(text.to_owned()))
 }
 
 fn claim_error(name: &str, value: &Value) -> Option<RuleError> {

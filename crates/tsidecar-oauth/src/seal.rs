@@ -25,6 +25,7 @@ use crate::key::KeyState;
 use crate::logout::LogoutForm;
 use crate::pkce::CodeChallenge;
 use crate::requested::RequestedClaims;
+use crate::resource::{Resource, Source};
 use crate::scope::Scope;
 use crate::secret::{AuthorizationCode, TokenText};
 use crate::session::SessionCookie;
@@ -114,8 +115,8 @@ pub struct SealedCode {
     pub nonce: Option<String>,
     /// The granted scope.
     pub scope: Scope,
-    /// Digests of the granted resources, looked up again at redemption.
-    pub resources: Vec<ResourceDigest>,
+    /// The granted resources, looked up again at redemption.
+    pub resources: Vec<CodeResource>,
     /// Who authorized.
     pub subject: Subject,
     /// On which device.
@@ -187,7 +188,7 @@ impl RedirectDigest {
 }
 
 /// The first 16 bytes of SHA-256 of a resource indicator: keeps codes short; never compared with strangers' values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ResourceDigest([u8; 16]);
 
@@ -198,6 +199,25 @@ impl ResourceDigest {
         let mut half = [0; 16];
         half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
         Self(half)
+    }
+}
+
+/// A granted resource in a code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CodeResource {
+    /// An entry of the registry has its URI: the digest is enough to find it again.
+    Entry(ResourceDigest),
+    /// Only a pattern or a rule knows it, and neither can be asked for its URI.
+    Named(ResourceIndicator),
+}
+
+impl CodeResource {
+    /// A resource as a code holds it.
+    pub fn of(resource: &Resource) -> Self {
+        match resource.source() {
+            Source::Entry => Self::Entry(ResourceDigest::of(resource.uri())),
+            Source::Pattern | Source::Rule => Self::Named(resource.uri().clone()),
+        }
     }
 }
 
@@ -723,11 +743,13 @@ pub(crate) mod tests {
     #[test]
     fn a_code_never_exceeds_its_limit() {
         let keys = ours();
+        let uri = format!("https://mcp.tail1234.ts.net/{}", "p".repeat(72));
+        let longest_uri = ResourceIndicator::parse(&uri).unwrap();
         let largest = SealedCode {
             client: ClientId::parse(&"c".repeat(128)).unwrap(),
             nonce: Some("n".repeat(512)),
             scope: Scope::parse("openid profile email groups offline_access read write"),
-            resources: vec![ResourceDigest([9; 16]); 2],
+            resources: vec![CodeResource::Entry(ResourceDigest([9; 16])), CodeResource::Named(longest_uri)],
             subject: Subject::user(i64::MAX),
             device: DeviceId::parse(&"d".repeat(24)).unwrap(),
             address: "fd7a:115c:a1e0::1".parse().unwrap(),
@@ -746,7 +768,7 @@ pub(crate) mod tests {
         let huge = SealedCode {
             scope: Scope::parse(&"x".repeat(120)),
             client: ClientId::parse(&"c".repeat(256)).unwrap(),
-            resources: vec![ResourceDigest([9; 16]); 8],
+            resources: vec![CodeResource::Entry(ResourceDigest([9; 16])); 8],
             ..largest
         };
         assert_eq!(keys.seal_code(&huge, nonce(1)).err(), Some(SealError::TooLong));

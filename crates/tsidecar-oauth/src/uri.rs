@@ -78,7 +78,8 @@ pub enum UriError {
     Path,
 }
 
-fn absolute(text: &str) -> Result<Url, UriError> {
+/// Reads an absolute URI in the form in which every URI here is written.
+pub(crate) fn absolute(text: &str) -> Result<Url, UriError> {
     let printable = text.bytes().all(|b| (0x21..=0x7e).contains(&b) && !b"\"<>^`{|}\\".contains(&b));
     if !printable || text.len() > LONGEST {
         return Err(UriError::Malformed);
@@ -343,6 +344,24 @@ impl ResourceIndicator {
             (Ok(ours), Ok(theirs)) => without_slash(&ours) == without_slash(&theirs),
             _ => false,
         }
+    }
+
+    /// A presented indicator in the one spelling that everybody can make of it: small letters in scheme and host, no default
+    /// port, no dot segments. A slash at the end stays as it was sent: nobody has registered this resource one way or the other.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn canonical(presented: &str) -> Result<Self, UriError> {
+        let url = absolute(presented)?;
+        let text = url.as_str();
+        let slash_is_ours = url.path() == "/" && url.query().is_none() && !presented.ends_with('/');
+        let text = if slash_is_ours { without_slash(&url) } else { text };
+        Self::parse(text)
+    }
+
+    /// What two indicators have in common when [`matches`](Self::matches) takes one for the other: for looking them up.
+    pub(crate) fn lookup_key(presented: &str) -> Option<String> {
+        absolute(presented).ok().map(|url| without_slash(&url).to_owned())
     }
 
     /// The indicator as it was registered.

@@ -13,7 +13,7 @@ use tsidecar_oauth::discovery::ProviderMetadata;
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::jose::{JoseError, SigningKeys};
 use tsidecar_oauth::policy::{ClaimsPolicy, FileRule, Policy};
-use tsidecar_oauth::resource::Resources;
+use tsidecar_oauth::resource::{Entry, Resources};
 use tsidecar_oauth::rotation::{self, Demand, KeyRecord};
 use tsidecar_oauth::seal::SealingKeys;
 use tsidecar_oauth::time::UnixTime;
@@ -164,8 +164,8 @@ impl Snapshot {
             clients.insert(client.id().clone(), Arc::new(client));
         }
         for resource in &config.resources {
-            let what = || format!("resource \"{}\"", resource.uri.as_str());
-            let key = ring.signing.active(resource.alg);
+            let what = || format!("resource \"{}\"", resource.name().as_str());
+            let key = ring.signing.active(resource.spec().alg);
             key.map_err(|error| SnapshotError::NoKey { what: what(), error })?;
         }
         let policy = Policy { rules: config.rules.clone(), claims: base.pins.claims(&config) };
@@ -246,7 +246,7 @@ pub fn demand(config: &Config, stored: &[StoredClient]) -> Demand {
     let of_store = stored.iter().filter_map(|record| record.spec.as_ref());
     let always = Demand::default().with_algorithms(config.keys.algorithms.iter().copied());
     let of_clients = of_files.chain(of_store).fold(always, Demand::with_client);
-    config.resources.iter().fold(of_clients, Demand::with_resource)
+    config.resources.iter().map(Entry::spec).fold(of_clients, Demand::with_resource)
 }
 
 /// Tells whether everything that is signed for a client can be signed.

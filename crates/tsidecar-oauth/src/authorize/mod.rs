@@ -9,6 +9,7 @@ mod mode;
 mod prompt;
 mod reason;
 mod target;
+mod wanted;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,30 +19,28 @@ pub use self::mode::ResponseMode;
 pub use self::prompt::{Asked, Demand, Why, confirmed, demand};
 pub use self::reason::{DirectError, RedirectReason};
 pub use self::target::{AuthorizationResponse, RedirectTarget};
+pub(crate) use self::wanted::Wanted;
 use crate::assurance::Terms;
-use crate::client::{Client, GrantType, PkceRule};
+use crate::client::{Client, PkceRule};
 use crate::dpop::DpopError;
 use crate::fresh::FreshId;
+use crate::grant::Grant;
 use crate::id::{ClientId, GrantId, Listener, Thumbprint};
 use crate::identity::Identity;
 use crate::params::Params;
 use crate::pkce::{CHALLENGE_METHODS, CodeChallenge};
 use crate::policy::Policy;
-use crate::resource::{Resource, Resources};
-use crate::scope::{Scope, ScopeToken};
-use crate::seal::{RedirectDigest, ResourceDigest, SealError, SealedCode};
+use crate::resource::{Asking, Resource, Resources};
+use crate::scope::Scope;
+use crate::seal::{CodeResource, RedirectDigest, SealError, SealedCode};
 use crate::session::Authentication;
 use crate::time::{Lifetime, UnixTime};
-use crate::uri::ResourceIndicator;
 
 /// How long a code lives (RFC 6749 §4.1.2 recommends at most 10 minutes; FAPI 2.0 §5.3.1.2 demands 60 seconds).
 pub const CODE_LIFETIME: Lifetime = Lifetime::from_secs(60);
 
 /// The longest `nonce`, in bytes: 384 must pass (FAPI 2.0's suite), and a code stays under its limit.
 pub const LONGEST_NONCE: usize = 512;
-
-/// More resources than one authorization ever names.
-const MOST_RESOURCES: usize = 8;
 
 /// How long a page may be answered: whoever thinks for longer, or comes back to an old tab, is asked again.
 pub const PAGE_LIFETIME: Lifetime = Lifetime::from_minutes(10);
@@ -61,15 +60,14 @@ pub fn client_id(params: &Params) -> Result<ClientId, DirectError> {
 }
 
 /// A validated authorization request: client known, redirect URI registered, challenge present where the client needs
-/// one, scope and resources permitted.
+/// one, scope and resources permitted so far as can be told before it is known who asks.
 #[derive(Clone, Debug)]
 pub struct AuthorizationRequest {
     client: ClientId,
     target: RedirectTarget,
     challenge: Option<CodeChallenge>,
     nonce: Option<String>,
-    scope: Scope,
-    resources: Vec<ResourceIndicator>,
+    wanted: Wanted,
     key: Option<Thumbprint>,
     asked: Asked,
 }
@@ -86,14 +84,13 @@ impl AuthorizationRequest {
         resources: &Resources,
     ) -> Result<Self, RedirectReason> {
         check_unsupported(params, &target)?;
-        let wanted = named_resources(params, client, resources)?;
-        let scope = granted_scope(params.get("scope"), client, &wanted);
+        let wanted = Wanted::read(params, client, resources)?;
         let nonce = params.get("nonce").map(str::to_owned);
         if nonce.as_ref().is_some_and(|nonce| nonce.len() > LONGEST_NONCE) {
             return Err(RedirectReason::Nonce);
         }
         let challenge = challenge(params)?;
-        let has_nonce = scope.contains("openid") && nonce.is_some();
+        let has_nonce = wanted.will_have("openid") && nonce.is_some();
         match client.pkce() {
             PkceRule::Required if challenge.is_none() => return Err(RedirectReason::PkceRequired),
             PkceRule::OrNonce if challenge.is_none() && !has_nonce => {
@@ -102,8 +99,7 @@ impl AuthorizationRequest {
             PkceRule::Required | PkceRule::OrNonce | PkceRule::Optional => (),
         }
         let (key, asked) = (key(params)?, Asked::read(params)?);
-        let resources = wanted.iter().map(|resource| resource.uri.clone()).collect();
-        Ok(Self { client: client.id().clone(), target, challenge, nonce, scope, resources, key, asked })
+        Ok(Self { client: client.id().clone(), target, challenge, nonce, wanted, key, asked })
     }
 
     /// The proven target.
@@ -132,9 +128,14 @@ impl AuthorizationRequest {
         &self.asked
     }
 
-    /// The scope that will be granted.
+    /// The scope that will be granted: final once the request is [`Admitted`], and what earlier grants add was added.
     pub const fn scope(&self) -> &Scope {
-        &self.scope
+        self.wanted.scope()
+    }
+
+    /// The resources that will be granted, in the order in which they were named: all of them once the request is [`Admitted`].
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.wanted.resources()
     }
 }
 
@@ -152,40 +153,6 @@ fn check_unsupported(params: &Params, target: &RedirectTarget) -> Result<(), Red
         Some(Some(ResponseMode::FormPost)) if !target.takes_forms() => Err(RedirectReason::FormPostScheme),
         Some(Some(_)) | None => Ok(()),
     }
-}
-
-pub(crate) fn named_resources<'a>(
-    params: &Params,
-    client: &Client,
-    resources: &'a Resources,
-) -> Result<Vec<&'a Resource>, RedirectReason> {
-    let mut wanted: Vec<&Resource> = Vec::new();
-    for presented in params.all("resource") {
-        let resource = resources.find(presented, client).map_err(|_| RedirectReason::Resource)?;
-        if wanted.iter().all(|known| known.uri != resource.uri) {
-            wanted.push(resource);
-        }
-        if wanted.len() > MOST_RESOURCES {
-            return Err(RedirectReason::TooLarge);
-        }
-    }
-    Ok(wanted)
-}
-
-/// The part of the requested scope that we grant; what we do not know is dropped, never fatal (OpenID Connect Core
-/// §3.1.2.1). Nothing requested, or nothing known, means the default of the resources, or `openid` without one.
-pub(crate) fn granted_scope(requested: Option<&str>, client: &Client, resources: &[&Resource]) -> Scope {
-    let known = |token: &ScopeToken| {
-        crate::claims::SCOPES.contains(&token.as_str())
-            || (token.as_str() == "offline_access" && client.may_use(GrantType::RefreshToken))
-            || resources.iter().any(|resource| resource.knows(token))
-    };
-    let granted = Scope::parse(requested.unwrap_or_default()).filter(known);
-    if !granted.is_empty() {
-        return granted;
-    }
-    let default: Scope = resources.iter().flat_map(|resource| &resource.default_scopes).cloned().collect();
-    if default.is_empty() { Scope::parse("openid") } else { default }
 }
 
 fn challenge(params: &Params) -> Result<Option<CodeChallenge>, RedirectReason> {
@@ -226,18 +193,45 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// Asks the policy whether the person may sign in to the client.
+    /// Asks the policy whether the person may sign in to the client, and for the resources that no registry knows.
     ///
     /// # Errors
-    /// [`RedirectReason::Denied`], to be sent to the target.
+    /// [`RedirectReason::Denied`] and [`RedirectReason::Resource`], to be sent to the target.
     pub fn judge(
         request: AuthorizationRequest,
         client: &Client,
         identity: Arc<Identity>,
         policy: &Policy,
+        resources: &Resources,
     ) -> Result<Self, RedirectReason> {
         policy.admit(client, &identity).map_err(RedirectReason::Denied)?;
-        Ok(Self { request, identity })
+        let asking = Asking { resources, policy, client, identity: &identity };
+        let wanted = request.wanted.settle(asking).map_err(RedirectReason::Resource)?;
+        Ok(Self { request: AuthorizationRequest { wanted, ..request }, identity })
+    }
+
+    /// Whether earlier grants of the person could add to the scope: only then need they be looked up.
+    pub fn may_grow(&self) -> bool {
+        self.request.wanted.may_grow().is_some()
+    }
+
+    /// Adds the scope of those of the person's grants that are alive and for the same client, resource and device: a client that
+    /// asks for one scope more must not lose the others (MCP authorization, step-up).
+    #[must_use]
+    pub fn with_earlier(self, client: &Client, grants: &[Grant], now: UnixTime) -> Self {
+        let Some(resource) = self.request.wanted.may_grow() else { return self };
+        let counts = |grant: &&Grant| {
+            let facts = grant.facts();
+            facts.client == *client.id()
+                && facts.is_of(&self.identity)
+                && facts.resources.contains(resource.uri())
+                && facts.issued_at > client.not_before()
+                && !grant.is_revoked()
+                && !grant.ends_at().is_past(now)
+        };
+        let earlier: Vec<_> = grants.iter().filter(counts).map(|grant| &grant.facts().scope).collect();
+        let wanted = self.request.wanted.clone().with_earlier(earlier);
+        Self { request: AuthorizationRequest { wanted, ..self.request }, identity: self.identity }
     }
 
     /// What is asked.
@@ -259,8 +253,8 @@ impl Admitted {
             redirect_uri: RedirectDigest::of(request.target.redirect_uri()),
             challenge: request.challenge,
             nonce: request.nonce.clone(),
-            scope: request.scope.clone(),
-            resources: request.resources.iter().map(ResourceDigest::of).collect(),
+            scope: request.scope().clone(),
+            resources: request.resources().map(CodeResource::of).collect(),
             subject: identity.subject.clone(),
             device: identity.device.id.clone(),
             address: occasion.address,
@@ -291,24 +285,27 @@ pub const fn seal_reason(error: SealError) -> RedirectReason {
 pub(crate) mod tests {
     use super::*;
     use crate::acr::Acr;
-    use crate::client::ClientSpec;
     use crate::client::tests::{confidential, public};
+    use crate::client::{ClientSpec, GrantType};
+    use crate::excerpt::Excerpt;
     use crate::id::SessionId;
     use crate::jose::Algorithm;
     use crate::policy::{Access, Denied, tests::alice};
     use crate::request_object::RequestObjectError;
+    use crate::resource::{Entry, ResourceSpec, UnknownResource};
     use crate::uri::Issuer;
 
     pub(crate) fn resources() -> Resources {
         let scopes = || Scope::parse("read write").iter().cloned().collect::<Vec<_>>();
-        let resource = |uri: &str, clients: &str| Resource {
-            uri: ResourceIndicator::parse(uri).unwrap(),
-            scopes: scopes(),
-            default_scopes: Scope::parse("read").iter().cloned().collect(),
-            clients: vec![clients.to_owned()],
-            servers: Vec::new(),
-            alg: Algorithm::Es256,
-            access_token: None,
+        let resource = |uri: &str, clients: &str| {
+            let spec = ResourceSpec {
+                scopes: scopes(),
+                default_scopes: Scope::parse("read").iter().cloned().collect(),
+                clients: vec![clients.to_owned()],
+                alg: Algorithm::Es256,
+                ..ResourceSpec::default()
+            };
+            Entry::new(uri, &[], spec).unwrap()
         };
         Resources::new(vec![resource("https://mcp.test/mcp", "*"), resource("https://other.test", "gitea")])
     }
@@ -391,16 +388,13 @@ pub(crate) mod tests {
         use RedirectReason as R;
         let granted = with_challenge("resource=https://mcp.test/mcp/&resource=https://MCP.test/mcp").unwrap();
         assert_eq!(
-            granted.resources.iter().map(ResourceIndicator::as_str).collect::<Vec<_>>(),
+            granted.resources().map(|resource| resource.uri().as_str()).collect::<Vec<_>>(),
             ["https://mcp.test/mcp"]
         );
-        for unknown in [
-            "resource=https://unknown.test",
-            "resource=https://other.test",
-            "resource=mcp",
-            "resource=https://mcp.test/mcp%23x",
-        ] {
-            assert_eq!(with_challenge(unknown).unwrap_err(), R::Resource, "{unknown}");
+        for unknown in ["https://other.test", "mcp", "https://mcp.test/mcp%23x", "https://a@mcp.test/mcp"] {
+            let said = unknown.replace("%23", "#");
+            let expected = R::Resource(UnknownResource(Excerpt::of(&said)));
+            assert_eq!(with_challenge(&format!("resource={unknown}")).unwrap_err(), expected, "{unknown}");
         }
     }
 
@@ -427,7 +421,8 @@ pub(crate) mod tests {
         };
         let identity = Arc::new(alice());
         let issue_to = |policy: &Policy, client: &Client| {
-            let admitted = Admitted::judge(request.clone(), client, Arc::clone(&identity), policy)?;
+            let admitted =
+                Admitted::judge(request.clone(), client, Arc::clone(&identity), policy, &resources())?;
             Ok(admitted.issue(occasion, Terms::default(), FreshId::from_bytes([1; 16])))
         };
         let code = issue_to(&Policy::default(), &client).unwrap();
@@ -451,7 +446,7 @@ pub(crate) mod tests {
             RedirectReason::Pushed,
             RedirectReason::FormPostScheme,
             RedirectReason::PkceOrNonce,
-            RedirectReason::Resource,
+            RedirectReason::Resource(UnknownResource(Excerpt::of("a\"b\\"))),
             RedirectReason::TooLarge,
             RedirectReason::Denied(Denied::External),
             RedirectReason::SignInNeeded,

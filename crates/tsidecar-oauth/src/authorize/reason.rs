@@ -113,9 +113,9 @@ pub enum RedirectReason {
     /// The person pressed *Cancel*.
     #[error("the person cancelled the sign-in")]
     Cancelled,
-    /// A resource that is unknown, or not for this client.
-    #[error("{}", UnknownResource)]
-    Resource,
+    /// A resource that is unknown, or not for this client and person.
+    #[error("{0}")]
+    Resource(UnknownResource),
     /// The request is too large for a code.
     #[error("the request is too large: shorten nonce, scope or resource")]
     TooLarge,
@@ -161,7 +161,7 @@ impl RedirectReason {
             | Self::TooLarge => ErrorCode::InvalidRequest,
             Self::SignInNeeded | Self::OtherPerson => ErrorCode::LoginRequired,
             Self::PageNeeded => ErrorCode::InteractionRequired,
-            Self::Resource => ErrorCode::InvalidTarget,
+            Self::Resource(_) => ErrorCode::InvalidTarget,
             Self::Denied(_) | Self::Device | Self::Cancelled => ErrorCode::AccessDenied,
             Self::Unavailable => ErrorCode::TemporarilyUnavailable,
             Self::Broken => ErrorCode::ServerError,

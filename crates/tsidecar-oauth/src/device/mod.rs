@@ -14,7 +14,7 @@ mod pace;
 
 use std::net::IpAddr;
 
-use crate::authorize::{RedirectReason, granted_scope, named_resources};
+use crate::authorize::{RedirectReason, Wanted};
 use crate::client::{Client, GrantType};
 use crate::error::ErrorCode;
 use crate::fresh::FreshId;
@@ -139,7 +139,8 @@ pub struct DeviceScope {
 }
 
 impl DeviceScope {
-    /// Judges the parameters of a device authorization request (RFC 8628 §3.1, RFC 8707 §2).
+    /// Judges the parameters of a device authorization request (RFC 8628 §3.1, RFC 8707 §2). Nobody knows yet who will approve it,
+    /// so the resources are those of the registry: rules admit resources for a person.
     ///
     /// # Errors
     /// [`DeviceError`].
@@ -147,9 +148,10 @@ impl DeviceScope {
         if !client.may_use(GrantType::DeviceCode) {
             return Err(DeviceError::NotAllowed);
         }
-        let wanted = named_resources(params, client, resources).map_err(DeviceError::Request)?;
-        let scope = granted_scope(params.get("scope"), client, &wanted);
-        Ok(Self { scope, resources: wanted.iter().map(|resource| resource.uri.clone()).collect() })
+        let wanted = Wanted::read(params, client, resources).and_then(Wanted::listed);
+        let wanted = wanted.map_err(DeviceError::Request)?;
+        let resources = wanted.resources().map(|resource| resource.uri().clone()).collect();
+        Ok(Self { scope: wanted.scope().clone(), resources })
     }
 
     /// The authorization that waits for a person from now on.

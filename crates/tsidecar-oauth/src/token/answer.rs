@@ -13,7 +13,7 @@ use crate::id::{JwtId, Thumbprint};
 use crate::identity::Identity;
 use crate::jose::{JoseError, SigningKeys, TokenType, access_token_hash};
 use crate::policy::{ClaimsAt, Policy};
-use crate::resource::{Resource, Resources};
+use crate::resource::{Asking, Resource};
 use crate::scope::{Scope, ScopeToken};
 use crate::seal::{RefreshToken, SealError, SealedAccess, SealingKeys};
 use crate::secret::TokenText;
@@ -115,18 +115,17 @@ impl TokenResponse {
     }
 }
 
-/// The resource that an answer's access token is for: the one named, else the first granted.
+/// The resource that an answer's access token is for: the one named, else the first granted; judged as of now.
 ///
 /// # Errors
-/// [`TokenError::Resource`] when it is not granted, or not known any more.
-pub fn resource_of<'a>(
+/// [`TokenError::ResourceNotGranted`]; [`TokenError::Resource`] when it is not known any more, or not for this client and person.
+pub fn resource_of(
     grant: &Grant,
     named: &[String],
-    client: &Client,
-    resources: &'a Resources,
-) -> Result<Option<&'a Resource>, TokenError> {
+    asking: Asking<'_>,
+) -> Result<Option<Resource>, TokenError> {
     let uri = chosen(named.iter().map(String::as_str), grant.facts().resources.iter())?;
-    uri.map(|uri| resources.exact(uri, client)).transpose().map_err(|_| TokenError::Resource)
+    uri.map(|uri| asking.exact(uri)).transpose().map_err(TokenError::Resource)
 }
 
 impl Answer<'_> {
@@ -155,7 +154,7 @@ impl Answer<'_> {
     /// The life of the access token: the resource's own, else the client's. What an exchange gives ends with its grant, which
     /// ends with the subject token.
     fn access_life(&self) -> Lifetime {
-        let of_resource = self.resource.and_then(|resource| resource.access_token);
+        let of_resource = self.resource.and_then(|resource| resource.spec().access_token);
         let life = of_resource.unwrap_or(self.client.lives().access_token);
         let facts = self.grant.facts();
         if facts.exchange.is_some() { life.min(self.now.until(facts.expires_at)) } else { life }
@@ -195,10 +194,10 @@ impl Answer<'_> {
         };
         let scope = resource.part_of(self.scope);
         let jti = JwtId::of(self.grant.id(), fresh.into_id());
-        let claims = AccessTokenClaims::new(self.envelope(keys.issuer), resource.uri.as_str(), &scope, jti)
+        let claims = AccessTokenClaims::new(self.envelope(keys.issuer), resource.uri().as_str(), &scope, jti)
             .acting(self.grant.facts().exchange.as_ref().and_then(|exchange| act(&exchange.actors)), None)
             .bound_to(self.key.map(Confirmation));
-        let token = keys.signing.active(resource.alg)?.sign(TokenType::AccessToken, &claims)?;
+        let token = keys.signing.active(resource.spec().alg)?.sign(TokenType::AccessToken, &claims)?;
         Ok(TokenText::new(token.expose().to_owned()))
     }
 
@@ -238,8 +237,11 @@ mod tests {
     use crate::jose::{Algorithm, tests::key as signing_key};
     use crate::key::KeyState;
     use crate::policy::tests::alice;
+    use crate::resource::{Entry, ResourceSpec, Resources};
     use crate::seal::tests::keys as sealing_keys;
     use crate::settle::tests::{at, grant};
+
+    const MCP: &str = "https://mcp.test/mcp";
 
     fn part(token: &str, place: usize) -> Value {
         let bytes = Base64UrlUnpadded::decode_vec(token.split('.').nth(place).unwrap()).unwrap();
@@ -322,7 +324,7 @@ mod tests {
     #[test]
     fn an_access_token_for_a_resource() {
         let resources = resources();
-        let (body, _) = sign("openid read admin", resources.iter().next(), es256());
+        let (body, _) = sign("openid read admin", resources.lookup(MCP).as_ref(), es256());
         let token = body["access_token"].as_str().unwrap();
         assert_eq!(body["scope"], "openid read", "nothing of another resource");
         assert_eq!(part(token, 0)["typ"], "at+jwt");
@@ -346,7 +348,7 @@ mod tests {
         };
         let own = Grant::new(grant().id(), facts, at(2_000));
         let resources = resources();
-        let (body, _) = sign_of(&own, None, None, "read", resources.iter().next(), es256());
+        let (body, _) = sign_of(&own, None, None, "read", resources.lookup(MCP).as_ref(), es256());
         let token = body["access_token"].as_str().unwrap();
         assert_eq!(
             body,
@@ -371,16 +373,17 @@ mod tests {
         let access = TokenText::new(body["access_token"].as_str().unwrap().into());
         assert_eq!(sealing.open_access(&access).unwrap().key, key);
         let resources = resources();
-        let (body, _) = sign_for(key, "read", resources.iter().next(), es256());
+        let (body, _) = sign_for(key, "read", resources.lookup(MCP).as_ref(), es256());
         let claims = part(body["access_token"].as_str().unwrap(), 1);
         assert_eq!(claims["cnf"], json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }));
     }
 
     #[test]
     fn a_resource_may_have_its_own_life() {
-        let mut short = resources().iter().next().unwrap().clone();
-        short.access_token = Some(Lifetime::from_secs(120));
-        let (body, _) = sign("openid read", Some(&short), es256());
+        let access_token = Some(Lifetime::from_secs(120));
+        let spec = ResourceSpec { access_token, alg: Algorithm::Es256, ..ResourceSpec::default() };
+        let short = Resources::new(vec![Entry::new(MCP, &[], spec).unwrap()]).lookup(MCP);
+        let (body, _) = sign("openid read", short.as_ref(), es256());
         assert_eq!(body["expires_in"], 120);
         assert_eq!(part(body["access_token"].as_str().unwrap(), 1)["exp"], 2_120);
         assert_eq!(part(body["id_token"].as_str().unwrap(), 1)["exp"], 2_300);

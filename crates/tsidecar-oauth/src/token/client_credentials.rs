@@ -21,23 +21,24 @@ use crate::time::UnixTime;
 ///
 /// # Errors
 /// [`TokenError::GrantTypeNotAllowed`] for whoever proves nothing, or was not written down by an administrator; [`TokenError::Resource`].
-pub fn draft<'a>(
+pub fn draft(
     request: &ClientCredentialsRequest,
     client: &AuthenticatedClient,
-    resources: &'a Resources,
+    resources: &Resources,
     fresh: FreshId,
     now: UnixTime,
-) -> Result<(Grant, Option<&'a Resource>), TokenError> {
+) -> Result<(Grant, Option<Resource>), TokenError> {
     let (method, client) = (client.method(), client.client());
     // Nobody approves such a token: whoever wrote the client down did (SEP-1046: pre-registered clients only).
     let may = client.may_use(GrantType::ClientCredentials) && client.is_by_administrator();
     if !may || method == AuthMethod::None {
         return Err(TokenError::GrantTypeNotAllowed);
     }
-    let found = request.resources.iter().map(|presented| resources.find(presented, client));
-    let found = found.collect::<Result<Vec<_>, _>>().map_err(|_| TokenError::Resource)?;
-    let resource = found.first().copied();
-    let life = resource.and_then(|resource| resource.access_token).unwrap_or(client.lives().access_token);
+    let found = request.resources.iter().map(|presented| resources.listed(presented, client));
+    let found = found.collect::<Result<Vec<_>, _>>().map_err(TokenError::Resource)?;
+    let resource = found.into_iter().next();
+    let of_resource = resource.as_ref().and_then(|resource| resource.spec().access_token);
+    let life = of_resource.unwrap_or(client.lives().access_token);
     let subject = Subject::client(client.id());
     let facts = GrantFacts {
         client: client.id().clone(),
@@ -45,8 +46,8 @@ pub fn draft<'a>(
         holder: Holder::Client,
         consented: false,
         exchange: None,
-        scope: scope(request.scope.as_ref(), resource),
-        resources: resource.map(|resource| resource.uri.clone()).into_iter().collect(),
+        scope: scope(request.scope.as_ref(), resource.as_ref()),
+        resources: resource.iter().map(|resource| resource.uri().clone()).collect(),
         // Of nobody: no token says them.
         auth_time: now,
         acr: Acr::default(),
@@ -66,7 +67,7 @@ pub fn draft<'a>(
 fn scope(requested: Option<&Scope>, resource: Option<&Resource>) -> Scope {
     let Some(resource) = resource else { return Scope::default() };
     let known = requested.map(|scope| resource.part_of(scope)).filter(|known| !known.is_empty());
-    known.unwrap_or_else(|| resource.default_scopes.iter().cloned().collect())
+    known.unwrap_or_else(|| resource.spec().default_scopes.iter().cloned().collect())
 }
 
 #[cfg(test)]
@@ -76,6 +77,8 @@ mod tests {
     use crate::client::ClientSpec;
     use crate::client::tests::{confidential, public};
     use crate::client_auth::tests::authenticated;
+    use crate::excerpt::Excerpt;
+    use crate::resource::UnknownResource;
     use crate::settle::tests::at;
 
     fn robot() -> ClientSpec {
@@ -95,7 +98,7 @@ mod tests {
         let resources = resources();
         let made = draft(&request, &authenticated(spec), &resources, fresh, at(1_000));
         made.map(|(grant, resource)| {
-            let uris = resource.map(|resource| resource.uri.clone()).into_iter().collect::<Vec<_>>();
+            let uris = resource.iter().map(|resource| resource.uri().clone()).collect::<Vec<_>>();
             assert_eq!(grant.facts().resources, uris, "one token, one resource");
             grant
         })
@@ -120,8 +123,12 @@ mod tests {
         assert_eq!(granted(None, &[mcp]), "read", "its default");
         assert_eq!(granted(Some("openid foo"), &[mcp]), "read");
         assert_eq!(granted(Some("openid read"), &[]), "");
-        assert_eq!(ask(robot(), None, &["https://other.test"]), Err(TokenError::Resource));
-        assert_eq!(ask(robot(), None, &[mcp, "https://other.test"]), Err(TokenError::Resource));
+        let unknown = |uri: &str| Err(TokenError::Resource(UnknownResource(Excerpt::of(uri))));
+        let other = "https://other.test";
+        assert_eq!(ask(robot(), None, &[other]), unknown(other));
+        assert_eq!(ask(robot(), None, &[mcp, other]), unknown(other));
+        // A rule admits resources for people; nobody is here.
+        assert_eq!(ask(robot(), None, &["https://unlisted.test"]), unknown("https://unlisted.test"));
     }
 
     #[test]

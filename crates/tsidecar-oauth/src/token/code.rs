@@ -5,12 +5,11 @@ use std::net::IpAddr;
 use super::{CodeRequest, TokenError, check_key, check_verifier};
 use crate::client::{Client, GrantType};
 use crate::client_auth::AuthenticatedClient;
+use crate::excerpt::Excerpt;
 use crate::grant::{Grant, GrantFacts, Holder, Place, Seen};
 use crate::id::{Listener, Thumbprint};
-use crate::identity::Identity;
-use crate::policy::Policy;
-use crate::resource::{Resource, Resources};
-use crate::seal::{RedirectDigest, SealedCode};
+use crate::resource::{Asking, Resources};
+use crate::seal::{CodeResource, RedirectDigest, SealedCode};
 use crate::secret::VerifierText;
 use crate::time::{Lifetime, UnixTime};
 use crate::uri::ResourceIndicator;
@@ -53,20 +52,18 @@ impl Redemption {
         if code.client != *client.client().id() {
             return Err(CodeRefusal::Burn(Box::new(burnt(&code, now))));
         }
-        Self::fits(&code, request, client.client(), resources).map_err(CodeRefusal::Refused).map(
-            |resources| {
-                let resources = resources.iter().map(|resource| resource.uri.clone()).collect();
-                Self { code, resources, proven: None, session_life }
-            },
-        )
+        let resources =
+            Self::fits(&code, request, client.client(), resources).map_err(CodeRefusal::Refused)?;
+        Ok(Self { code, resources, proven: None, session_life })
     }
 
-    fn fits<'a>(
+    /// The resources of the code, of which those that the registry does not name wait for [`draft`](Self::draft).
+    fn fits(
         code: &SealedCode,
         request: &CodeRequest,
         client: &Client,
-        resources: &'a Resources,
-    ) -> Result<Vec<&'a Resource>, TokenError> {
+        resources: &Resources,
+    ) -> Result<Vec<ResourceIndicator>, TokenError> {
         if code.issued_at <= client.not_before() {
             return Err(TokenError::Withdrawn);
         }
@@ -76,9 +73,14 @@ impl Redemption {
             return Err(TokenError::WrongRedirect);
         }
         check_verifier(code.challenge.as_ref(), request.verifier.as_ref().map(VerifierText::expose))?;
-        let granted = code.resources.iter().map(|digest| resources.find_digest(*digest, client));
-        let granted: Vec<_> = granted.collect::<Result<_, _>>().map_err(|_| TokenError::Resource)?;
-        chosen(request.resources.iter().map(String::as_str), granted.iter().map(|resource| &resource.uri))?;
+        let granted = code.resources.iter().map(|resource| match resource {
+            CodeResource::Entry(digest) => {
+                resources.find_digest(*digest, client).map(|known| known.uri().clone())
+            }
+            CodeResource::Named(uri) => Ok(uri.clone()),
+        });
+        let granted: Vec<_> = granted.collect::<Result<_, _>>().map_err(TokenError::Resource)?;
+        chosen(request.resources.iter().map(String::as_str), granted.iter())?;
         Ok(granted)
     }
 
@@ -101,29 +103,30 @@ impl Redemption {
         &self.code
     }
 
-    /// Makes the draft of the grant, if the device is still the same person's and the policy still admits them.
+    /// Makes the draft of the grant, if the device is still the same person's and the policy still admits them, to every resource
+    /// of the code, too.
     ///
     /// `place` is where the request came from; it binds the refresh tokens of public clients that proved no key (RFC 9449 §5), and
     /// some codes are good only where they were authorized ([`Terms`](crate::assurance::Terms)).
     ///
     /// # Errors
-    /// [`TokenError::IdentityChanged`], [`TokenError::WrongPlace`], [`TokenError::Denied`].
+    /// [`TokenError::IdentityChanged`], [`TokenError::WrongPlace`], [`TokenError::Denied`], [`TokenError::Resource`].
     pub fn draft(
         &self,
         client: &AuthenticatedClient,
-        identity: &Identity,
-        policy: &Policy,
+        asking: Asking<'_>,
         place: Option<Place>,
         now: UnixTime,
     ) -> Result<Grant, TokenError> {
-        let code = &self.code;
+        let (code, identity) = (&self.code, asking.identity);
         if identity.subject != code.subject || identity.device.id != code.device {
             return Err(TokenError::IdentityChanged);
         }
         if code.terms.only_here && place != Some(Place::Device(code.device.clone())) {
             return Err(TokenError::WrongPlace);
         }
-        policy.admit(client.client(), identity).map_err(TokenError::Denied)?;
+        asking.policy.admit(client.client(), identity).map_err(TokenError::Denied)?;
+        judge_resources(&self.resources, asking)?;
         let lives = client.client().lives();
         let refreshes = client.client().may_use(GrantType::RefreshToken);
         let is_told = client.client().backchannel().is_some() && code.session.is_some();
@@ -188,10 +191,16 @@ pub(super) fn chosen<'a, 'b>(
 ) -> Result<Option<&'a ResourceIndicator>, TokenError> {
     let mut first = None;
     for presented in named {
-        let meant = granted.clone().find(|uri| uri.matches(presented)).ok_or(TokenError::Resource)?;
+        let outside = TokenError::ResourceNotGranted(Excerpt::of(presented));
+        let meant = granted.clone().find(|uri| uri.matches(presented)).ok_or(outside)?;
         first = first.or(Some(meant));
     }
     Ok(first.or_else(|| granted.next()))
+}
+
+/// Judges anew every resource that was granted: registry, rules and the client's right as they are now.
+pub(super) fn judge_resources(granted: &[ResourceIndicator], asking: Asking<'_>) -> Result<(), TokenError> {
+    granted.iter().try_for_each(|uri| asking.exact(uri).map(drop)).map_err(TokenError::Resource)
 }
 
 #[cfg(test)]
@@ -203,7 +212,9 @@ mod tests {
     use crate::client::{AuthMethod, ClientSpec};
     use crate::client_auth::tests::authenticated;
     use crate::id::{ClientId, DeviceId};
-    use crate::policy::{Access, Denied, tests::alice};
+    use crate::identity::Identity;
+    use crate::policy::{Access, Denied, Policy, tests::alice};
+    use crate::resource::tests::asking;
     use crate::seal::{ResourceDigest, tests::code};
     use crate::secret::AuthorizationCode;
     use crate::session::LIFETIME;
@@ -258,7 +269,9 @@ mod tests {
         let draft = |code: &SealedCode, place: Option<Place>| {
             let redemption = check(code.clone(), &request(), confidential(), 1_001).unwrap();
             let client = authenticated(confidential());
-            redemption.draft(&client, &alice(), &Policy::default(), place, at(1_001)).map(|_| ())
+            let (alice, policy, resources) = (alice(), Policy::default(), resources());
+            let asking = asking(client.client(), &alice, &policy, &resources);
+            redemption.draft(&client, asking, place, at(1_001)).map(|_| ())
         };
         let device = alice().device.id;
         let other = DeviceId::parse("nOTHER").unwrap();
@@ -294,14 +307,16 @@ mod tests {
     #[test]
     fn resources_only_narrow() {
         let mcp = ResourceIndicator::parse("https://mcp.test/mcp").unwrap();
-        let granted = SealedCode { resources: vec![ResourceDigest::of(&mcp)], ..code() };
+        let granted = SealedCode { resources: vec![CodeResource::Entry(ResourceDigest::of(&mcp))], ..code() };
         let ask = |uri: &str| CodeRequest { resources: vec![uri.into()], ..request() };
         assert!(check(granted.clone(), &ask("https://mcp.test/mcp/"), confidential(), 1_001).is_ok());
-        assert_eq!(refused(granted, &ask("https://other.test"), 1_001), TokenError::Resource);
-        assert_eq!(refused(code(), &ask("https://mcp.test/mcp"), 1_001), TokenError::Resource);
+        let outside = |uri: &str| TokenError::ResourceNotGranted(Excerpt::of(uri));
+        let (other, mcp) = ("https://other.test", "https://mcp.test/mcp");
+        assert_eq!(refused(granted, &ask(other), 1_001), outside(other));
+        assert_eq!(refused(code(), &ask(mcp), 1_001), outside(mcp));
         let gone = ResourceIndicator::parse("https://gone.test").unwrap();
-        let gone = SealedCode { resources: vec![ResourceDigest::of(&gone)], ..code() };
-        assert_eq!(refused(gone, &request(), 1_001), TokenError::Resource);
+        let gone = SealedCode { resources: vec![CodeResource::Entry(ResourceDigest::of(&gone))], ..code() };
+        assert!(matches!(refused(gone, &request(), 1_001), TokenError::Resource(_)));
     }
 
     #[test]
@@ -310,7 +325,9 @@ mod tests {
         let client = authenticated(confidential());
         let place = Some(Place::Outside);
         let draft = |identity: &Identity, client: &AuthenticatedClient| {
-            redemption.draft(client, identity, &Policy::default(), place.clone(), at(1_010))
+            let (policy, resources) = (Policy::default(), resources());
+            let asking = asking(client.client(), identity, &policy, &resources);
+            redemption.draft(client, asking, place.clone(), at(1_010))
         };
         let grant = draft(&alice(), &client).unwrap();
         assert_eq!((grant.facts().method, &grant.facts().place), (AuthMethod::ClientSecretBasic, &None));
@@ -328,22 +345,15 @@ mod tests {
     fn public_clients_are_bound_to_their_place() {
         let code = SealedCode { client: ClientId::parse("cli").unwrap(), ..code() };
         let redemption = check(code, &request(), public(), 1_001).unwrap();
-        let grant = redemption.draft(
-            &authenticated(public()),
-            &alice(),
-            &Policy::default(),
-            Some(Place::Outside),
-            at(1_010),
-        );
+        let (alice, policy, resources) = (alice(), Policy::default(), resources());
+        let draft = |client: &AuthenticatedClient| {
+            let asking = asking(client.client(), &alice, &policy, &resources);
+            redemption.draft(client, asking, Some(Place::Outside), at(1_010))
+        };
+        let grant = draft(&authenticated(public()));
         assert_eq!(grant.unwrap().facts().place, Some(Place::Outside));
         let no_refresh = ClientSpec { grant_types: vec![GrantType::AuthorizationCode], ..public() };
-        let grant = redemption.draft(
-            &authenticated(no_refresh),
-            &alice(),
-            &Policy::default(),
-            Some(Place::Outside),
-            at(1_010),
-        );
+        let grant = draft(&authenticated(no_refresh));
         let facts = grant.unwrap().facts().clone();
         assert_eq!((facts.idle, facts.expires_at), (None, at(1_610)));
     }
@@ -357,7 +367,10 @@ mod tests {
             spec.logout.backchannel_uri = uri.map(str::to_owned);
             let redemption =
                 check(SealedCode { session, ..code() }, &request(), spec.clone(), 1_001).unwrap();
-            let draft = redemption.draft(&authenticated(spec), &alice(), &Policy::default(), None, at(1_010));
+            let (client, alice) = (authenticated(spec), alice());
+            let (policy, resources) = (Policy::default(), resources());
+            let asking = asking(client.client(), &alice, &policy, &resources);
+            let draft = redemption.draft(&client, asking, None, at(1_010));
             let grant = draft.unwrap();
             assert!(grant.forget_at() > grant.ends_at());
             (grant.facts().expires_at, grant.facts().idle.is_some())
@@ -389,8 +402,9 @@ mod tests {
             let redemption =
                 Redemption::check(code, &request(), &client, &resources(), LIFETIME, at(1_001)).unwrap();
             let redemption = redemption.proven_by(proven).unwrap();
-            let draft =
-                redemption.draft(&client, &alice(), &Policy::default(), device.clone(), at(1_001)).unwrap();
+            let (alice, policy, resources) = (alice(), Policy::default(), resources());
+            let asking = asking(client.client(), &alice, &policy, &resources);
+            let draft = redemption.draft(&client, asking, device.clone(), at(1_001)).unwrap();
             (draft.facts().key, draft.facts().place.clone())
         };
         assert_eq!(draft(confidential(), key(2)), (None, None));

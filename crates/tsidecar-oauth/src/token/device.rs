@@ -2,19 +2,17 @@
 
 use std::net::IpAddr;
 
-use super::{DeviceCodeRequest, TokenError, code::chosen};
+use super::code::{chosen, judge_resources};
+use super::{DeviceCodeRequest, TokenError};
 use crate::acr::Acr;
 use crate::client::{Client, GrantType};
 use crate::client_auth::AuthenticatedClient;
 use crate::device::{Approval, DeviceRequest, Polled, Timing};
 use crate::grant::{Grant, GrantFacts, Holder, Place, Seen};
 use crate::id::{Listener, Thumbprint};
-use crate::identity::Identity;
-use crate::policy::Policy;
 use crate::requested::RequestedClaims;
-use crate::resource::Resources;
+use crate::resource::Asking;
 use crate::time::UnixTime;
-use crate::uri::ResourceIndicator;
 
 /// What a poll is answered with, if not with tokens (RFC 8628 §3.5).
 ///
@@ -37,7 +35,6 @@ pub fn approved(polled: Polled, timing: Timing) -> Result<(DeviceRequest, Approv
 pub struct DeviceRedemption {
     request: DeviceRequest,
     approval: Approval,
-    resources: Vec<ResourceIndicator>,
     proven: Option<Thumbprint>,
 }
 
@@ -45,12 +42,11 @@ impl DeviceRedemption {
     /// Judges an approval against the poll and the place that it comes from.
     ///
     /// # Errors
-    /// [`TokenError::Withdrawn`], [`TokenError::WrongPlace`], [`TokenError::Resource`].
+    /// [`TokenError::Withdrawn`], [`TokenError::WrongPlace`], [`TokenError::ResourceNotGranted`].
     pub fn check(
         (request, approval): (DeviceRequest, Approval),
         poll: &DeviceCodeRequest,
         client: &Client,
-        resources: &Resources,
         place: &Place,
     ) -> Result<Self, TokenError> {
         if request.started_at <= client.not_before() || approval.at <= client.not_before() {
@@ -59,13 +55,8 @@ impl DeviceRedemption {
         if request.place.as_ref().is_some_and(|begun| begun != place) {
             return Err(TokenError::WrongPlace);
         }
-        let granted = request.resources.iter().map(|uri| resources.exact(uri, client));
-        let granted: Vec<_> = granted
-            .map(|resource| resource.map(|resource| resource.uri.clone()))
-            .collect::<Result<_, _>>()
-            .map_err(|_| TokenError::Resource)?;
-        chosen(poll.resources.iter().map(String::as_str), granted.iter())?;
-        Ok(Self { request, approval, resources: granted, proven: None })
+        chosen(poll.resources.iter().map(String::as_str), request.resources.iter())?;
+        Ok(Self { request, approval, proven: None })
     }
 
     /// Takes note of the key that proved itself with the poll, if one did (RFC 9449 §5).
@@ -84,20 +75,20 @@ impl DeviceRedemption {
     /// `place` is where the poll came from; it binds the refresh tokens of public clients that proved no key (RFC 9449 §5).
     ///
     /// # Errors
-    /// [`TokenError::IdentityChanged`], [`TokenError::Denied`].
+    /// [`TokenError::IdentityChanged`], [`TokenError::Denied`], [`TokenError::Resource`].
     pub fn draft(
         &self,
         client: &AuthenticatedClient,
-        identity: &Identity,
-        policy: &Policy,
+        asking: Asking<'_>,
         place: Place,
         now: UnixTime,
     ) -> Result<Grant, TokenError> {
-        let (request, approval) = (&self.request, &self.approval);
+        let (request, approval, identity) = (&self.request, &self.approval, asking.identity);
         if identity.subject != approval.subject || identity.device.id != approval.device {
             return Err(TokenError::IdentityChanged);
         }
-        policy.admit(client.client(), identity).map_err(TokenError::Denied)?;
+        asking.policy.admit(client.client(), identity).map_err(TokenError::Denied)?;
+        judge_resources(&request.resources, asking)?;
         let lives = client.client().lives();
         let refreshes = client.client().may_use(GrantType::RefreshToken);
         // Without a refresh token nothing outlives the access token, so the grant need not either.
@@ -115,7 +106,7 @@ impl DeviceRedemption {
             consented: false,
             exchange: None,
             scope: request.scope.clone(),
-            resources: self.resources.clone(),
+            resources: request.resources.clone(),
             auth_time: approval.at,
             acr: Acr::Confirmed,
             session: None,
@@ -139,8 +130,11 @@ mod tests {
     use crate::client_auth::tests::authenticated;
     use crate::device::tests::{approval, authorization, device_client, device_code};
     use crate::error::ErrorCode;
+    use crate::excerpt::Excerpt;
     use crate::id::{DeviceId, Subject};
-    use crate::policy::{Access, Denied, tests::alice};
+    use crate::identity::Identity;
+    use crate::policy::{Access, Denied, Policy, tests::alice};
+    use crate::resource::tests::asking;
     use crate::settle::tests::at;
     use crate::settle::{OfSession, Redeemed, redeem};
 
@@ -155,7 +149,7 @@ mod tests {
 
     fn check(client: &Client, place: &Place, named: &[&str]) -> Result<DeviceRedemption, TokenError> {
         let approved = (authorization(1).request, approval());
-        DeviceRedemption::check(approved, &poll(named), client, &resources(), place)
+        DeviceRedemption::check(approved, &poll(named), client, place)
     }
 
     /// RFC 8628 §3.5, each code.
@@ -181,7 +175,10 @@ mod tests {
         {
             assert_eq!(check(&client, &elsewhere, &[]).unwrap_err(), TokenError::WrongPlace);
         }
-        assert_eq!(check(&client, &laptop(), &["https://mcp.test/mcp"]).unwrap_err(), TokenError::Resource);
+        assert_eq!(
+            check(&client, &laptop(), &["https://mcp.test/mcp"]).unwrap_err(),
+            TokenError::ResourceNotGranted(Excerpt::of("https://mcp.test/mcp"))
+        );
         for withdrawn in [1_000, 1_020, 1_050] {
             let client = Client::new(device_client(), at(withdrawn)).unwrap();
             assert_eq!(check(&client, &laptop(), &[]).unwrap_err(), TokenError::Withdrawn);
@@ -194,7 +191,9 @@ mod tests {
         let client = authenticated(device_client());
         let redemption = check(client.client(), &laptop(), &[]).unwrap();
         let draft = |client: &AuthenticatedClient, identity: &Identity| {
-            redemption.draft(client, identity, &Policy::default(), laptop(), at(1_060))
+            let (policy, resources) = (Policy::default(), resources());
+            let asking = asking(client.client(), identity, &policy, &resources);
+            redemption.draft(client, asking, laptop(), at(1_060))
         };
         let grant = draft(&client, &alice()).unwrap();
         let facts = grant.facts();
@@ -203,7 +202,9 @@ mod tests {
         assert_eq!(facts.scope.to_string(), "openid offline_access");
         let key = Some(Thumbprint::from_bytes([7; 32]));
         let proven = check(client.client(), &laptop(), &[]).unwrap().proven_by(key);
-        let bound = proven.draft(&client, &alice(), &Policy::default(), laptop(), at(1_060)).unwrap();
+        let (she, policy, resources) = (alice(), Policy::default(), resources());
+        let asking = asking(client.client(), &she, &policy, &resources);
+        let bound = proven.draft(&client, asking, laptop(), at(1_060)).unwrap();
         assert_eq!(
             (bound.facts().key, &bound.facts().place),
             (key, &None),

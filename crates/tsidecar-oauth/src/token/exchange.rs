@@ -324,7 +324,7 @@ pub fn exchange(basis: &Basis<'_>, asked: Option<&Scope>, fresh: FreshId) -> Res
         consented: false,
         exchange: Some(Exchange { parent: subject.grant.id(), actors }),
         scope,
-        resources: vec![target.uri.clone()],
+        resources: vec![target.uri().clone()],
         auth_time: facts.auth_time,
         acr: facts.acr,
         session: None,
@@ -352,7 +352,7 @@ fn right<'a>(basis: &Basis<'a>, target: &Resource) -> Result<Right<'a>, Exchange
     let serves = basis.source.is_some_and(|source| source.is_served_by(caller));
     let groups = basis.policy.groups(basis.caller.id, basis.identity);
     let person = (basis.identity, groups.as_slice());
-    let holding = |rule: &&ExchangeRule| rule.holds(caller, audience, serves, target.uri.as_str(), person);
+    let holding = |rule: &&ExchangeRule| rule.holds(caller, audience, serves, target.uri().as_str(), person);
     let rules: Vec<_> = basis.rules.iter().filter(holding).collect();
     if !rules.is_empty() {
         // Rules only add; one without scopes adds what the token has.
@@ -363,7 +363,7 @@ fn right<'a>(basis: &Basis<'a>, target: &Resource) -> Result<Right<'a>, Exchange
     if !serves {
         return Err(ExchangeError::NotForCaller);
     }
-    if !target.clients.iter().any(|id| id == caller) {
+    if !target.spec().clients.iter().any(|id| id == caller) {
         return Err(ExchangeError::Target);
     }
     Ok(Right { scopes: None })
@@ -406,6 +406,7 @@ fn given_scope(
     asked: Option<&Scope>,
 ) -> Result<Scope, ExchangeError> {
     let open: Scope = target
+        .spec()
         .scopes
         .iter()
         .filter(|token| match by_rule {
@@ -419,13 +420,13 @@ fn given_scope(
         Some(known) if !known.is_empty() => known,
         Some(_) | None => open,
     };
-    if given.is_empty() && !target.scopes.is_empty() { Err(ExchangeError::Scope) } else { Ok(given) }
+    if given.is_empty() && !target.spec().scopes.is_empty() { Err(ExchangeError::Scope) } else { Ok(given) }
 }
 
 /// The life of the result, before anything else ends it: the resource's own, else the client's.
 fn life(target: &Resource, caller: Option<&Client>) -> Lifetime {
     let of_client = || caller.map_or(crate::client::Lives::default(), Client::lives).access_token;
-    target.access_token.unwrap_or_else(of_client)
+    target.spec().access_token.unwrap_or_else(of_client)
 }
 
 /// `act` as a token says it: nested, the one who acts now outermost (RFC 8693 §4.1).

@@ -12,6 +12,7 @@ pub mod refresh;
 use self::exchange::{ExchangeError, ExchangeRequest};
 use crate::client::GrantType;
 use crate::error::ErrorCode;
+use crate::excerpt::Excerpt;
 use crate::id::Thumbprint;
 use crate::params::Params;
 use crate::pkce::CodeVerifier;
@@ -179,9 +180,12 @@ pub enum TokenError {
     /// PKCE: the verifier does not prove the challenge.
     #[error("code_verifier does not match")]
     VerifierMismatch,
-    /// A resource outside the grant, or not known any more.
-    #[error("{}", UnknownResource)]
-    Resource,
+    /// A resource that is not known any more, or not open to the client and person any more.
+    #[error("{0}")]
+    Resource(UnknownResource),
+    /// A resource outside the grant: a grant never gets another one.
+    #[error("the resource {0} was not part of the authorization; name one that was, or authorize again")]
+    ResourceNotGranted(Excerpt),
     /// A scope outside the grant.
     #[error("the scope is wider than the one that was granted")]
     ScopeTooWide,
@@ -239,7 +243,7 @@ impl TokenError {
             Self::MissingParameter(_) => ErrorCode::InvalidRequest,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
             Self::GrantTypeNotAllowed | Self::DeviceOutside => ErrorCode::UnauthorizedClient,
-            Self::Resource => ErrorCode::InvalidTarget,
+            Self::Resource(_) | Self::ResourceNotGranted(_) => ErrorCode::InvalidTarget,
             Self::ScopeTooWide => ErrorCode::InvalidScope,
             Self::AuthorizationPending => ErrorCode::AuthorizationPending,
             Self::SlowDown => ErrorCode::SlowDown,

@@ -2,15 +2,13 @@
 
 use std::net::IpAddr;
 
+use super::answer::resource_of;
 use super::{RefreshRequest, TokenError, check_key};
 use crate::claims::SCOPES;
-use crate::client::Client;
 use crate::client_auth::AuthenticatedClient;
 use crate::grant::{Generation, Grant, Holder, Place, Seen};
 use crate::id::{Listener, Thumbprint};
-use crate::identity::Identity;
-use crate::policy::Policy;
-use crate::resource::Resources;
+use crate::resource::{Asking, Resource, Resources};
 use crate::scope::{Scope, ScopeToken};
 use crate::settle::Rotated;
 use crate::time::UnixTime;
@@ -20,6 +18,7 @@ use crate::time::UnixTime;
 pub struct Refresh<'a> {
     grant: &'a Grant,
     seen: &'a Seen,
+    request: &'a RefreshRequest,
     scope: Scope,
 }
 
@@ -30,7 +29,7 @@ impl<'a> Refresh<'a> {
     /// [`TokenError`]; nothing is written and nothing was rotated.
     pub fn check(
         grant: &'a Grant,
-        request: &RefreshRequest,
+        request: &'a RefreshRequest,
         client: &AuthenticatedClient,
         resources: &Resources,
         now: UnixTime,
@@ -58,7 +57,7 @@ impl<'a> Refresh<'a> {
             None => facts.scope.clone(),
         };
         super::code::chosen(request.resources.iter().map(String::as_str), facts.resources.iter())?;
-        Ok(Self { grant, seen, scope })
+        Ok(Self { grant, seen, request, scope })
     }
 
     /// Tells whether the place of the request must be known: only public clients are bound to one.
@@ -91,16 +90,27 @@ impl<'a> Refresh<'a> {
         (self.seen.address, &self.seen.listener)
     }
 
-    /// Judges the identity of now: the same person on the same device, still admitted by the policy.
+    /// Judges the identity of now: the same person on the same device, still admitted by the policy, to the resource of the answer,
+    /// too. Comes to the scope of the answer and to that resource.
     ///
     /// # Errors
-    /// [`TokenError::IdentityChanged`], [`TokenError::Denied`].
-    pub fn admit(self, client: &Client, identity: &Identity, policy: &Policy) -> Result<Scope, TokenError> {
-        if !self.grant.facts().is_of(identity) {
+    /// [`TokenError::IdentityChanged`], [`TokenError::Denied`], [`TokenError::Resource`]; [`TokenError::ScopeTooWide`] for a scope
+    /// of a resource that only a rule knows.
+    pub fn admit(self, asking: Asking<'_>) -> Result<(Scope, Option<Resource>), TokenError> {
+        let facts = self.grant.facts();
+        if !facts.is_of(asking.identity) {
             return Err(TokenError::IdentityChanged);
         }
-        policy.admit(client, identity).map_err(TokenError::Denied)?;
-        Ok(self.scope)
+        asking.policy.admit(asking.client, asking.identity).map_err(TokenError::Denied)?;
+        let resource = resource_of(self.grant, &self.request.resources, asking)?;
+        let widens = |resource: &Resource| {
+            let asked = self.request.scope.iter().flat_map(Scope::iter);
+            asked.into_iter().any(|token| resource.knows(token) && !facts.scope.contains(token.as_str()))
+        };
+        if resource.as_ref().is_some_and(widens) {
+            return Err(TokenError::ScopeTooWide);
+        }
+        Ok((self.scope, resource))
     }
 }
 
@@ -111,7 +121,7 @@ fn narrowed(asked: &Scope, granted: &Scope, resources: &Resources) -> Result<Sco
         SCOPES.contains(&token.as_str())
             || token.as_str() == "offline_access"
             || granted.contains(token.as_str())
-            || resources.iter().any(|resource| resource.knows(token))
+            || resources.know(token)
     };
     let narrower = asked.filter(known);
     let fits = !narrower.is_empty() && narrower.is_subset_of(granted);
@@ -140,9 +150,12 @@ mod tests {
     use crate::client::tests::{confidential, public};
     use crate::client::{AuthMethod, ClientSpec};
     use crate::client_auth::tests::authenticated;
+    use crate::excerpt::Excerpt;
     use crate::grant::GrantFacts;
     use crate::id::{ClientId, DeviceId, Subject};
-    use crate::policy::{Access, tests::alice};
+    use crate::identity::Identity;
+    use crate::policy::{Access, Policy, tests::alice};
+    use crate::resource::tests::asking;
     use crate::secret::TokenText;
     use crate::settle::revoke;
     use crate::settle::tests::{at, grant};
@@ -204,10 +217,15 @@ mod tests {
             Err(TokenError::ScopeTooWide),
             "no scope at all"
         );
+        let outside = |uri: &str| TokenError::ResourceNotGranted(Excerpt::of(uri));
         let of = |uri: &str| RefreshRequest { resources: vec![uri.into()], ..request() };
         assert!(check(&wide, &of("https://mcp.test/mcp"), public(), 1_100).is_ok());
-        assert_eq!(check(&wide, &of("https://other.test"), public(), 1_100), Err(TokenError::Resource));
-        assert_eq!(check(&grant(), &of("https://mcp.test/mcp"), public(), 1_100), Err(TokenError::Resource));
+        assert_eq!(
+            check(&wide, &of("https://other.test"), public(), 1_100),
+            Err(outside("https://other.test"))
+        );
+        let refused = check(&grant(), &of("https://mcp.test/mcp"), public(), 1_100);
+        assert_eq!(refused, Err(outside("https://mcp.test/mcp")));
     }
 
     /// A39: a public client's token works where its code was redeemed, and nowhere else.
@@ -215,8 +233,8 @@ mod tests {
     fn a_token_is_bound_to_its_place() {
         let device = |name: &str| Place::Device(DeviceId::parse(name).unwrap());
         let at_place = |grant: &Grant, place: Option<Place>| {
-            let client = authenticated(public());
-            let refresh = Refresh::check(grant, &request(), &client, &resources(), at(1_100)).unwrap();
+            let (client, request) = (authenticated(public()), request());
+            let refresh = Refresh::check(grant, &request, &client, &resources(), at(1_100)).unwrap();
             refresh.at(place.as_ref()).map(|_| ())
         };
         assert_eq!(at_place(&grant(), Some(device("nALICE"))), Ok(()));
@@ -239,8 +257,9 @@ mod tests {
         let admit = |identity: &Identity, spec: ClientSpec| {
             let client = authenticated(spec);
             let grant = grant();
-            let refresh = Refresh::check(&grant, &request(), &client, &resources(), at(1_100)).unwrap();
-            refresh.admit(client.client(), identity, &Policy::default()).err()
+            let request = request();
+            let refresh = Refresh::check(&grant, &request, &client, &resources(), at(1_100)).unwrap();
+            refresh.admit(asking(client.client(), identity, &Policy::default(), &resources())).err()
         };
         assert_eq!(admit(&alice(), public()), None);
         let other = Identity { subject: Subject::user(7), ..alice() };
@@ -267,7 +286,8 @@ mod tests {
         let proven = |bound, proven| {
             let facts = GrantFacts { key: bound, ..grant().facts().clone() };
             let grant = Grant::from_stored(grant().id(), facts, grant().state());
-            Refresh { grant: &grant, seen: grant.facts().seen().unwrap(), scope: Scope::parse("openid") }
+            let (request, seen) = (request(), grant.facts().seen().unwrap());
+            Refresh { grant: &grant, seen, request: &request, scope: Scope::parse("openid") }
                 .proven_by(proven)
                 .map(|_| ())
         };

@@ -9,11 +9,11 @@ use tsidecar_oauth::{
     authorize::{AuthorizationRequest, Carrier, RedirectReason, RedirectTarget, client_id},
     client::{Client, ClientSpec},
     params::Params,
-    resource::{Resource, Resources},
+    resource::{Entry, ResourceSpec, Resources},
     scope::ScopeToken,
     time::UnixTime,
     token::TokenRequest,
-    uri::{Issuer, ResourceIndicator},
+    uri::Issuer,
 };
 
 static CLIENT: LazyLock<Client> = LazyLock::new(|| {
@@ -28,15 +28,13 @@ static CLIENT: LazyLock<Client> = LazyLock::new(|| {
 });
 static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::parse("https://idp.test").unwrap());
 static RESOURCES: LazyLock<Resources> = LazyLock::new(|| {
-    Resources::new(vec![Resource {
-        uri: ResourceIndicator::parse("https://r.test/r").unwrap(),
+    let spec = ResourceSpec {
         scopes: vec![ScopeToken::parse("read").unwrap()],
-        default_scopes: Vec::new(),
         clients: vec!["*".to_owned()],
-        servers: Vec::new(),
-        access_token: None,
-        alg: tsidecar_oauth::jose::Algorithm::Rs256,
-    }])
+        ..ResourceSpec::default()
+    };
+    let named = Entry::new("https://r.test/r", &["https://r.test".to_owned()], spec.clone()).unwrap();
+    Resources::new(vec![named, Entry::new("https://*.tail.test/*", &[], spec).unwrap()])
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -29,7 +29,7 @@ pub fn run(path: &Path) -> Result<Output, CommandError> {
         "valid": true,
         "file": path,
         "clients": clients,
-        "resources": config.resources.iter().map(|resource| resource.uri.as_str()).collect::<Vec<_>>(),
+        "resources": config.resources.iter().map(|resource| resource.name().as_str()).collect::<Vec<_>>(),
         "rules": config.rules.len(),
         "warnings": config.warnings,
     });

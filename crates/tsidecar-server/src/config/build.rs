@@ -8,7 +8,8 @@ use tsidecar_oauth::session::SIGNED_OUT_LIFETIME;
 use tsidecar_oauth::time::Lifetime;
 use tsidecar_oauth::uri::Issuer;
 
-use super::policy::{resources, rule_of};
+use super::policy::rule_of;
+use super::resource::resources;
 use super::source::{ConfigError, Source, Step, Step::Index, Step::Key};
 use super::value::{Account, Length, LengthOrOff};
 use super::{Config, KeysConfig, ListenConfig, ProxyListener, ServiceListener, TailscaleSsh, raw, spell};

@@ -9,6 +9,7 @@ mod exchange;
 mod outbound;
 mod policy;
 mod raw;
+mod resource;
 mod source;
 mod value;
 
@@ -25,7 +26,7 @@ use tsidecar_oauth::client::ClientSpec;
 use tsidecar_oauth::dpop::NonceRule;
 use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::policy::FileRule;
-use tsidecar_oauth::resource::Resource;
+use tsidecar_oauth::resource::Entry;
 use tsidecar_oauth::rotation::{self, Demand};
 use tsidecar_oauth::session;
 use tsidecar_oauth::time::Lifetime;
@@ -77,7 +78,7 @@ pub struct Config {
     /// `[[exchange]]`, in order.
     pub exchanges: Vec<ExchangeRule>,
     /// `[[resource]]`, in order.
-    pub resources: Vec<Resource>,
+    pub resources: Vec<Entry>,
     /// `[clients] trusted`: documents that need no consent.
     pub trusted: Trusted,
     /// What works but deserves a look; each names file, line and key.

@@ -223,6 +223,9 @@ pub(super) struct Allow {
 #[serde(deny_unknown_fields)]
 pub(super) struct Resource {
     pub uri: String,
+    pub name: Option<String>,
+    #[serde(default)]
+    pub aliases: Vec<String>,
     #[serde(default)]
     pub scopes: Vec<String>,
     pub default_scopes: Option<Vec<String>>,
@@ -241,6 +244,8 @@ pub(super) struct Rule {
     pub tags: Vec<String>,
     pub clients: Vec<String>,
     pub add_groups: Vec<String>,
+    pub resources: Vec<String>,
+    pub scopes: Vec<String>,
     pub claims: Map<String, Value>,
     pub claims_in_userinfo: Option<bool>,
     pub allow_external: bool,

@@ -212,6 +212,9 @@ fn errors_of_rules_and_resources() {
         "[[rule]]\ntags = [\"ci\"]",
         "[[rule]]\ntags = [\"tag:x\"]\n[rule.tagged_identity]\nsubject = \"userid:1\"",
         "[[rule]]\ntagged_identity = { subject = \"kiosk\" }",
+        "[[rule]]\nresources = [\"mcp\"]",
+        "[[rule]]\nresources = [\"https://*.tail.test\"]",
+        "[[rule]]\nresources = [\"*\"]\nscopes = [\"openid\"]",
         "[[resource]]\nuri = \"https://a.test\"",
         "[[resource]]\nuri = \"mcp\"\nclients = [\"*\"]",
         "[[resource]]\nuri = \"https://a.test\"\nclients = [\"tag:x\"]",
@@ -223,14 +226,26 @@ fn errors_of_rules_and_resources() {
         "[[resource]]\nuri = \"https://a.test\"\nclients = []\nsigning_alg = \"HS256\"",
         "[[resource]]\nuri = \"https://a.test\"\nclients = []\naccess_token_lifetime = \"2d\"",
         "[[resource]]\nuri = \"https://a.test\"\nclients = []\n[[resource]]\nuri = \"https://a.test/\"\nclients = []",
+        "[[resource]]\nuri = \"https://*/\"\nclients = []",
+        "[[resource]]\nuri = \"https://*.ts.net/mcp\"\nclients = []",
+        "[[resource]]\nuri = \"https://a*.tail.test/mcp\"\nclients = []",
+        "[[resource]]\nuri = \"https://mcp.test/*/mcp\"\nclients = []",
+        "[[resource]]\nuri = \"https://a.test/mcp\"\naliases = [\"https://*.a.test\"]\nclients = []",
+        "[[resource]]\nuri = \"https://a.test\"\naliases = [\"https://A.test/\"]\nclients = []",
+        "[[resource]]\nuri = \"https://a.test\"\nclients = []\n[[resource]]\nuri = \"https://a.test/mcp\"\naliases = [\"https://a.test\"]\nclients = []",
+        "[[resource]]\nuri = \"https://*.a.test/mcp\"\nclients = []\n[[resource]]\nuri = \"https://*.a.test/*\"\nclients = []",
+        "[[resource]]\nuri = \"https://a.test\"\nname = \"\"\nclients = []",
     ]), @r#"
     t.toml:2: [[rule]] claims: claim "sub" cannot be set by a rule
     t.toml:2: [[rule]] claims: claim "email_verified" must be a boolean
     t.toml:2: [[rule]] claims: a date must be written as a string: JSON has no dates
-    t.toml:2: [[rule]] extraClaims: there is no key "extraClaims" here; allowed: users, groups, tags, clients, add_groups, claims, claims_in_userinfo, allow_external, tagged_identity
+    t.toml:2: [[rule]] extraClaims: there is no key "extraClaims" here; allowed: users, groups, tags, clients, add_groups, resources, scopes, claims, claims_in_userinfo, allow_external, tagged_identity
     t.toml:2: [[rule]] tags: "ci" is no tag; allowed: "tag:NAME"
     t.toml:3: [[rule]] tagged_identity: taggedIdentity.subject starts with "userid:", which is kept for people
     t.toml:2: [[rule]] tagged_identity: needs tags, as in ["tag:kiosk"], and no clients: `allow` of each client says who may sign in to it
+    t.toml:2: [[rule]] resources: resource "mcp" is not an absolute URI of printable ASCII (at most 512 characters)
+    t.toml:2: [[rule]] resources: resource "https://*.tail.test" is neither one URI nor "*"; a pattern can stand in [[resource]] of the configuration file only
+    t.toml:3: [[rule]] scopes: scope "openid" is none of a resource: printable ASCII without space, quote and backslash, and none of OpenID Connect's
     t.toml:1: [[resource]]: needs a key "clients"
     t.toml:2: [[resource]] uri: "mcp" is not an absolute URI of printable ASCII (at most 512 characters)
     t.toml:3: [[resource]] clients: "tag:x" does not fit; allowed: client ids, or "*"
@@ -242,6 +257,15 @@ fn errors_of_rules_and_resources() {
     t.toml:4: [[resource]] signing_alg: "HS256" is not known; allowed: "RS256", "ES256", "EdDSA"
     t.toml:4: [[resource]] access_token_lifetime: is out of range; allowed: "1m" to "1d"
     t.toml:5: [[resource]] uri: "https://a.test/" means the same resource as "https://a.test"
+    t.toml:2: [[resource]] uri: "https://*/" would also match hosts of strangers: after "*." must stand the name of your tailnet or a domain of your own, of two labels or more
+    t.toml:2: [[resource]] uri: "https://*.ts.net/mcp" would also match hosts of strangers: after "*." must stand the name of your tailnet or a domain of your own, of two labels or more
+    t.toml:2: [[resource]] uri: "https://a*.tail.test/mcp" may have a * in its host only as the whole first label, as in https://*.tail1234.ts.net/mcp
+    t.toml:2: [[resource]] uri: "https://mcp.test/*/mcp" may have a * in its path only as the whole last segment, as in https://mcp.example.com/*
+    t.toml:3: [[resource]] aliases: "https://*.a.test" must have a * where uri has one, and nowhere else: what it stands for in the alias is put in there
+    t.toml:3: [[resource]] aliases: "https://A.test/" says the same as uri or another alias
+    t.toml:6: [[resource]] aliases: "https://a.test" means the same resource as "https://a.test"
+    t.toml:5: [[resource]] uri: "https://*.a.test/*" means the same resource as "https://*.a.test/mcp"
+    t.toml:3: [[resource]] name: must be a text without control characters
     "#);
 }
 
@@ -303,8 +327,12 @@ fn everything_that_can_be_said_is_kept() {
         claims = { team = "eng", levels = [1, "2"] }
         claims_in_userinfo = false
         allow_external = true
+        resources = ["https://tool.test"]
+        scopes = ["use"]
         [[resource]]
         uri = "https://mcp.test/mcp"
+        name = "Files"
+        aliases = ["https://mcp.test"]
         scopes = ["read", "write"]
         default_scopes = ["read"]
         clients = ["a"]
@@ -413,8 +441,15 @@ fn everything_that_can_be_said_is_kept() {
                 rule: Rule {
                     allow_admin_ui: false,
                     allow_dcr: false,
-                    users: [],
-                    resources: [],
+                    users: [
+                        "*",
+                    ],
+                    resources: [
+                        "https://tool.test",
+                    ],
+                    scopes: [
+                        "use",
+                    ],
                     extra_claims: {},
                     claims: {
                         "levels": Array [
@@ -511,36 +546,50 @@ fn everything_that_can_be_said_is_kept() {
             ),
         ],
         resources: [
-            Resource {
-                uri: ResourceIndicator(
-                    "https://mcp.test/mcp",
-                ),
-                scopes: [
-                    ScopeToken(
-                        "read",
-                    ),
-                    ScopeToken(
-                        "write",
-                    ),
-                ],
-                default_scopes: [
-                    ScopeToken(
-                        "read",
-                    ),
-                ],
-                clients: [
-                    "a",
-                ],
-                servers: [
-                    "mcp",
-                    "tag:mcp",
-                ],
-                alg: Es256,
-                access_token: Some(
-                    Lifetime(
-                        3600,
+            Entry {
+                name: Exact(
+                    ResourceIndicator(
+                        "https://mcp.test/mcp",
                     ),
                 ),
+                aliases: [
+                    Exact(
+                        ResourceIndicator(
+                            "https://mcp.test",
+                        ),
+                    ),
+                ],
+                spec: ResourceSpec {
+                    name: Some(
+                        "Files",
+                    ),
+                    scopes: [
+                        ScopeToken(
+                            "read",
+                        ),
+                        ScopeToken(
+                            "write",
+                        ),
+                    ],
+                    default_scopes: [
+                        ScopeToken(
+                            "read",
+                        ),
+                    ],
+                    clients: [
+                        "a",
+                    ],
+                    servers: [
+                        "mcp",
+                        "tag:mcp",
+                    ],
+                    alg: Es256,
+                    access_token: Some(
+                        Lifetime(
+                            3600,
+                        ),
+                    ),
+                },
             },
         ],
         warnings: [],

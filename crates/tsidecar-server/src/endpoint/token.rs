@@ -14,7 +14,7 @@ use tsidecar_oauth::grant::{Generation, Grant, Place};
 use tsidecar_oauth::id::{GrantId, Listener, Subject, Thumbprint};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::params::Params;
-use tsidecar_oauth::resource::Resource;
+use tsidecar_oauth::resource::{Asking, Resource};
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::settle::Redeemed;
 use tsidecar_oauth::time::UnixTime;
@@ -47,10 +47,10 @@ struct Asked<'a> {
 }
 
 /// What a grant came to: everything that signing needs.
-struct Granted<'a> {
+struct Granted {
     grant: Grant,
     scope: Scope,
-    resource: Option<&'a Resource>,
+    resource: Option<Resource>,
     /// The person; `None` when the grant is nobody's.
     identity: Option<Arc<Identity>>,
     nonce: Option<String>,
@@ -58,11 +58,11 @@ struct Granted<'a> {
     key: Option<Thumbprint>,
 }
 
-impl<'a> Granted<'a> {
+impl Granted {
     /// What a new grant comes to.
     fn new(
         grant: Grant,
-        resource: Option<&'a Resource>,
+        resource: Option<Resource>,
         identity: Option<Arc<Identity>>,
         key: Option<Thumbprint>,
     ) -> Self {
@@ -119,13 +119,13 @@ async fn token(
     asked.respond(&granted?)
 }
 
-impl<'a> Asked<'a> {
+impl Asked<'_> {
     async fn grant(
         &self,
         params: &Params,
         headers: &HeaderMap,
         shown: &mut Shown,
-    ) -> Result<Granted<'a>, Failure> {
+    ) -> Result<Granted, Failure> {
         let request = TokenRequest::parse(params)?;
         if !self.client.client().may_use(request.grant_type()) {
             return Err(TokenError::GrantTypeNotAllowed.into());
@@ -159,7 +159,7 @@ impl<'a> Asked<'a> {
         key: Option<Thumbprint>,
         shown: &mut Shown,
         intent: Intent,
-    ) -> Result<Granted<'a>, Failure> {
+    ) -> Result<Granted, Failure> {
         let code = self.snapshot.sealing.open_code(&request.code).map_err(TokenError::Seal);
         let code = code.map_err(|error| self.refuse(error))?;
         let (resources, life) = (&self.snapshot.resources, self.snapshot.config().session_lifetime);
@@ -180,10 +180,9 @@ impl<'a> Asked<'a> {
         let by_place = self.client.client().is_public() && key.is_none();
         let place =
             if by_place || redemption.code().terms.only_here { Some(self.place().await?) } else { None };
-        let grant = redemption.draft(&self.client, &identity, &self.snapshot.policy, place, self.now);
+        let grant = redemption.draft(&self.client, self.asking(&identity), place, self.now);
         let grant = grant.map_err(|error| self.refuse(error))?;
-        let resource =
-            resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
+        let resource = resource_of(&grant, &request.resources, self.asking(&identity));
         let resource = resource.map_err(|error| self.refuse(error))?;
         self.write(&grant, shown, intent).await?;
         Ok(Granted {
@@ -209,7 +208,7 @@ impl<'a> Asked<'a> {
         key: Option<Thumbprint>,
         shown: &mut Shown,
         intent: Intent,
-    ) -> Result<Granted<'a>, Failure> {
+    ) -> Result<Granted, Failure> {
         let token = self.snapshot.sealing.read_refresh(&request.token).map_err(TokenError::Seal);
         let token = token.map_err(|error| self.refuse(error))?;
         let grant = self.app.store.grant(token.grant())?.ok_or(TokenError::GrantUnknown);
@@ -222,17 +221,23 @@ impl<'a> Asked<'a> {
         let refresh = refresh.at(place.as_ref()).map_err(refuse)?;
         let (address, listener) = refresh.sighting();
         let identity = self.identify(address, listener).await?;
-        let scope = refresh.admit(self.client.client(), &identity, &self.snapshot.policy);
-        let scope = scope.map_err(refuse)?;
-        let resource =
-            resource_of(&grant, &request.resources, self.client.client(), &self.snapshot.resources);
-        let resource = resource.map_err(refuse)?;
+        let (scope, resource) = refresh.admit(self.asking(&identity)).map_err(refuse)?;
         let rotated = self.app.store.rotate_once(grant.id(), token.generation(), shown.take(), self.now);
         let rotated = self.queued(intent, rotated).await;
         let rotated = rotated.map_err(|error| shown.failure(self.caller, error))?;
         let generation = successor(rotated).map_err(refuse)?;
         let identity = Some(identity);
         Ok(Granted { grant, scope, resource, identity, nonce: None, refresh: Some(generation), key })
+    }
+
+    /// For whom resources are looked up.
+    fn asking<'s>(&'s self, identity: &'s Identity) -> Asking<'s> {
+        Asking {
+            resources: &self.snapshot.resources,
+            policy: &self.snapshot.policy,
+            client: self.client.client(),
+            identity,
+        }
     }
 
     /// Asks who is on the device of a code or grant, now, by the listener that it began on.
@@ -271,12 +276,12 @@ impl<'a> Asked<'a> {
     }
 
     /// Signs what is durable by now.
-    fn respond(&self, granted: &Granted<'_>) -> Result<Vec<u8>, Failure> {
+    fn respond(&self, granted: &Granted) -> Result<Vec<u8>, Failure> {
         let answer = TokenAnswer {
             client: self.client.client(),
             grant: &granted.grant,
             scope: &granted.scope,
-            resource: granted.resource,
+            resource: granted.resource.as_ref(),
             identity: granted.identity.as_deref(),
             policy: &self.snapshot.policy,
             nonce: granted.nonce.as_deref(),

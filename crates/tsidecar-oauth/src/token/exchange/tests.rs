@@ -9,6 +9,7 @@ use crate::issued::JwtAccess;
 use crate::issued::tests::{jwt, opaque};
 use crate::jose::Algorithm;
 use crate::policy::{Access, tests::alice};
+use crate::resource::{Entry, ResourceSpec, Resources};
 use crate::scope::ScopeToken;
 use crate::seal::RefreshToken;
 use crate::settle::tests::{at, grant};
@@ -17,18 +18,25 @@ use crate::uri::ResourceIndicator;
 const GATEWAY: &str = "https://gateway.test/mcp";
 const UPSTREAM: &str = "https://upstream.test/mcp";
 
-fn resource(uri: &str, clients: &[&str], servers: &[&str]) -> Resource {
+fn spec(clients: &[&str], servers: &[&str]) -> ResourceSpec {
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let scopes: Vec<ScopeToken> = Scope::parse("read write").iter().cloned().collect();
-    Resource {
-        uri: ResourceIndicator::parse(uri).unwrap(),
+    ResourceSpec {
         default_scopes: scopes.clone(),
         scopes,
         clients: list(clients),
         servers: list(servers),
         alg: Algorithm::Es256,
-        access_token: None,
+        ..ResourceSpec::default()
     }
+}
+
+fn specified(uri: &str, spec: ResourceSpec) -> Resource {
+    Resources::new(vec![Entry::new(uri, &[], spec).unwrap()]).lookup(uri).unwrap()
+}
+
+fn resource(uri: &str, clients: &[&str], servers: &[&str]) -> Resource {
+    specified(uri, spec(clients, servers))
 }
 
 /// A token of alice's for the gateway, which the gateway exchanges for one for the upstream.
@@ -130,7 +138,8 @@ fn a_server_gets_a_token_for_the_next_one() {
 #[test]
 fn nothing_outlives_what_it_came_out_of() {
     let expires_at = |case: &Case| case.run(None).unwrap().facts().expires_at;
-    let long = |life| Resource { access_token: Some(life), ..resource(UPSTREAM, &["gateway"], &[]) };
+    let long =
+        |life| specified(UPSTREAM, ResourceSpec { access_token: Some(life), ..spec(&["gateway"], &[]) });
     let long_life = Case { target: Some(long(Lifetime::from_minutes(60))), ..Case::default() };
     assert_eq!(expires_at(&long_life), at(1_600));
     let short = Case { target: Some(long(Lifetime::from_secs(60))), ..Case::default() };
@@ -209,11 +218,10 @@ fn scopes_are_the_intersection_or_what_a_rule_says() {
     let for_bob = ExchangeRule { users: list(&["bob@example.com"]), ..rule.clone() };
     assert_eq!(Case { rules: vec![for_bob], ..ruled }.refused(), ExchangeError::Target);
     let none = Case {
-        target: Some(Resource {
-            scopes: Vec::new(),
-            default_scopes: Vec::new(),
-            ..resource(UPSTREAM, &["gateway"], &[])
-        }),
+        target: Some(specified(
+            UPSTREAM,
+            ResourceSpec { scopes: Vec::new(), default_scopes: Vec::new(), ..spec(&["gateway"], &[]) },
+        )),
         ..Case::default()
     };
     assert_eq!(run(&none, None).unwrap(), "");

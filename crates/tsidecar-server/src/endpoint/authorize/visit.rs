@@ -8,7 +8,8 @@ use hyper::header::HeaderValue;
 use tsidecar_oauth::authorize::{
     Admitted, AuthorizationRequest, Demand, Occasion, RedirectReason, RedirectTarget, demand, seal_reason,
 };
-use tsidecar_oauth::id::SessionId;
+use tsidecar_oauth::client::Client;
+use tsidecar_oauth::id::{GrantId, SessionId};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::secret::AuthorizationCode;
 use tsidecar_oauth::session::{Browser, SIGNED_OUT_LIFETIME, Session, SessionCookie, SessionUse, SignIn};
@@ -81,12 +82,14 @@ impl<'a> Visit<'a> {
             Nobody::Back(reason, why) => Refused::Back(Box::new(target.clone()), reason, why),
         })?;
         let expected = request.asked().check_person(&identity, &snapshot.signing, &snapshot.issuer);
-        let judged = Admitted::judge(request, client, Arc::clone(&identity), &snapshot.policy);
+        let (policy, resources) = (&snapshot.policy, &snapshot.resources);
+        let judged = Admitted::judge(request, client, Arc::clone(&identity), policy, resources);
         let admitted = judged.and_then(|admitted| expected.map(|()| admitted)).map_err(|reason| {
             audit::authorization_denied(&identity, client, reason);
             back(reason)
         })?;
         let now = app.clock.now();
+        let admitted = grown(app, admitted, client, now).map_err(back)?;
         let browser = browser(app, snapshot, &identity, cookie, now).map_err(back)?;
         let assurance = clients::assurance(app, snapshot, client, target.redirect_uri(), &identity);
         let assurance = assurance.map_err(|error| back(unstored(&error)))?;
@@ -165,4 +168,27 @@ fn browser(
         Ok(true) => Ok(Browser::SignedOut),
         Err(error) => Err(unstored(&error)),
     }
+}
+
+/// Grants read at a time, and how many times: the sweep keeps a person's grants far below that.
+const PAGE: usize = 64;
+const MOST_PAGES: usize = 4;
+
+/// Adds to the scope what the person granted to the same client for the same resource on the same device before; reads nothing
+/// when nothing could be added. What is read may not be durable yet, and need not be: the person could grant it all now.
+fn grown(app: &App, admitted: Admitted, client: &Client, now: UnixTime) -> Result<Admitted, RedirectReason> {
+    if !admitted.may_grow() {
+        return Ok(admitted);
+    }
+    let range = GrantId::range(&admitted.identity().subject);
+    let mut start = [0; 24];
+    start.iter_mut().zip(range).for_each(|(to, from)| *to = from);
+    let (mut grants, mut after) = (Vec::new(), Some(GrantId::from_bytes(start)));
+    for _ in 0..MOST_PAGES {
+        let Some(last) = after.filter(|id| id.as_bytes().starts_with(&range)) else { break };
+        let page = app.store.grants_after(Some(last), PAGE).map_err(|error| unstored(&error))?;
+        grants.extend(page.grants.into_iter().filter(|grant| grant.facts().client == *client.id()));
+        after = page.next;
+    }
+    Ok(admitted.with_earlier(client, &grants, now))
 }

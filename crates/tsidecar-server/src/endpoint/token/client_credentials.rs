@@ -10,14 +10,14 @@ use crate::entropy;
 use crate::failure::Failure;
 use crate::store::Intent;
 
-impl<'a> Asked<'a> {
+impl Asked<'_> {
     pub(super) async fn issue(
         &self,
         request: &ClientCredentialsRequest,
         key: Option<Thumbprint>,
         shown: &mut Shown,
         intent: Intent,
-    ) -> Result<Granted<'a>, Failure> {
+    ) -> Result<Granted, Failure> {
         let drafted = draft(request, &self.client, &self.snapshot.resources, entropy::id(), self.now);
         let (grant, resource) = drafted.map_err(|error| self.refuse(error))?;
         self.write(&grant, shown, intent).await?;

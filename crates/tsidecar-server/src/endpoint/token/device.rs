@@ -12,14 +12,14 @@ use crate::client_auth::Shown;
 use crate::failure::Failure;
 use crate::store::Intent;
 
-impl<'a> Asked<'a> {
+impl Asked<'_> {
     pub(super) async fn poll(
         &self,
         request: &DeviceCodeRequest,
         key: Option<Thumbprint>,
         shown: &mut Shown,
         intent: Intent,
-    ) -> Result<Granted<'a>, Failure> {
+    ) -> Result<Granted, Failure> {
         let place = self.place().await?;
         if place == Place::Outside {
             return Err(self.refuse(TokenError::DeviceOutside));
@@ -36,14 +36,13 @@ impl<'a> Asked<'a> {
             TokenError::AuthorizationPending | TokenError::SlowDown => error.into(),
             _ => self.refuse(error),
         })?;
-        let (client, resources) = (self.client.client(), &self.snapshot.resources);
-        let redemption = DeviceRedemption::check(approved, request, client, resources, &place);
+        let redemption = DeviceRedemption::check(approved, request, self.client.client(), &place);
         let redemption = redemption.map_err(|error| self.refuse(error))?.proven_by(key);
         let (address, listener) = redemption.sighting();
         let identity = self.identify(address, listener).await?;
-        let grant = redemption.draft(&self.client, &identity, &self.snapshot.policy, place, self.now);
+        let grant = redemption.draft(&self.client, self.asking(&identity), place, self.now);
         let grant = grant.map_err(|error| self.refuse(error))?;
-        let resource = resource_of(&grant, &request.resources, client, resources);
+        let resource = resource_of(&grant, &request.resources, self.asking(&identity));
         let resource = resource.map_err(|error| self.refuse(error))?;
         self.write(&grant, shown, self.app.store.intent()).await?;
         Ok(Granted::new(grant, resource, Some(identity), key))

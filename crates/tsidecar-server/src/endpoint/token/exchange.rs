@@ -26,7 +26,7 @@ struct Found {
     depth: Option<usize>,
 }
 
-impl<'a> Asked<'a> {
+impl Asked<'_> {
     /// Gives a resource server a token for the next service.
     pub(super) async fn exchange(
         &self,
@@ -34,7 +34,7 @@ impl<'a> Asked<'a> {
         key: Option<Thumbprint>,
         shown: &mut Shown,
         intent: Intent,
-    ) -> Result<Granted<'a>, Failure> {
+    ) -> Result<Granted, Failure> {
         if self.client.method() == AuthMethod::None {
             return Err(self.refuse(ExchangeError::Public.into()));
         }
@@ -60,8 +60,8 @@ impl<'a> Asked<'a> {
             return Err(refuse(ExchangeError::NoPerson));
         };
         let identity = self.identify(seen.address, &seen.listener).await?;
-        let mut resources = self.snapshot.resources.iter();
-        let target = resources.find(|resource| resource.uri.matches(&request.target));
+        let source = self.source(&subject.token);
+        let target = self.snapshot.resources.lookup(&request.target);
         let basis = Basis {
             caller: Exchanger {
                 id: self.client.client().id(),
@@ -69,9 +69,9 @@ impl<'a> Asked<'a> {
                 method: self.client.method(),
             },
             subject: living,
-            source: self.source(&subject.token),
+            source: source.as_ref(),
             actor: acting,
-            target,
+            target: target.as_ref(),
             identity: &identity,
             policy: &self.snapshot.policy,
             rules: &self.snapshot.config().exchanges,
@@ -84,7 +84,7 @@ impl<'a> Asked<'a> {
     }
 
     /// The resource that a subject token is for.
-    fn source(&self, token: &IssuedToken) -> Option<&Resource> {
+    fn source(&self, token: &IssuedToken) -> Option<Resource> {
         match token {
             IssuedToken::Jwt(access) => self.snapshot.resources.of_audience(&access.audience),
             IssuedToken::Opaque(_) | IssuedToken::Refresh(_) => None,
