@@ -298,7 +298,7 @@ fn each_error_has_its_code() {
 
     {
       "error": "invalid_request",
-      "error_description": "the return address (redirect_uri) is not one of those registered for this application"
+      "error_description": "the return address (redirect_uri) https://evil.test/ is not one of those registered for this application: https://app.test/callback, https://app.test/other?keep=1"
     }
     "#);
     let public = App::public(&daemon);

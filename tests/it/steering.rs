@@ -378,6 +378,23 @@ fn a_dead_client_at_authorize_is_a_page_with_400() {
     }
 }
 
+/// opencode#50510: an application whose path is another one than it registered. Its page names both, and nothing that stands in them
+/// is more than text (A11).
+#[test]
+fn a_redirect_uri_that_differs_is_shown_beside_the_registered_ones() {
+    let daemon = Daemon::new();
+    let reply =
+        App { redirect_uri: "http://127.0.0.1:8123/oauth", ..App::public(&daemon) }.authorize(&ALICE, &[]);
+    assert_eq!((reply.status, reply.header("location")), (400, None), "{}", reply.show());
+    let says = "redirect_uri) http://127.0.0.1:8123/oauth is not one of those registered for this application: \
+                http://127.0.0.1/callback, com.example.app:/callback";
+    assert!(reply.text().contains(says), "{}", reply.show());
+    let long = format!("https://evil.test/<script>{}", "x".repeat(1_000));
+    let reply = App::public(&daemon).authorize(&ALICE, &[("redirect_uri", &long)]);
+    assert!(!reply.text().contains("<script>") && reply.text().contains("evil.test"), "{}", reply.show());
+    assert!(!reply.text().contains(&"x".repeat(200)), "{}", reply.show());
+}
+
 /// `FastMCP`'s client asks once by itself and once more in the browser, with the same `state` and challenge: no replay, and whichever
 /// of the codes is used leaves the other alone.
 #[test]

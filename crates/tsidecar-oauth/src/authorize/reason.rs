@@ -25,9 +25,16 @@ pub enum DirectError {
     /// No `redirect_uri`.
     #[error("the request does not say where to return to (redirect_uri is missing)")]
     MissingRedirect,
-    /// A redirect URI that is not registered.
-    #[error("the return address (redirect_uri) is not one of those registered for this application")]
-    UnregisteredRedirect,
+    /// A redirect URI that is not registered: the person is told both, for a difference of one letter is found in no other way.
+    #[error(
+        "the return address (redirect_uri) {asked} is not one of those registered for this application: {registered}"
+    )]
+    UnregisteredRedirect {
+        /// What the request has, not longer than a page can show.
+        asked: String,
+        /// Some of those that the application has.
+        registered: String,
+    },
     /// What would be sent to a target, if the request had proven one.
     #[error("{0}")]
     NoTarget(RedirectReason),

@@ -9,6 +9,12 @@ use crate::params::Params;
 use crate::secret::AuthorizationCode;
 use crate::uri::{Issuer, is_web, policy_source};
 
+/// So many characters of a redirect URI that is not registered are shown.
+const SHOWN_LENGTH: usize = 200;
+
+/// So many registered ones are shown beside it.
+const SHOWN: usize = 5;
+
 /// A proven place to redirect to: registered redirect URI, the request's `state` and `response_mode`, and our issuer.
 #[derive(Clone, Debug)]
 pub struct RedirectTarget {
@@ -28,7 +34,7 @@ impl RedirectTarget {
         let client = client.filter(|client| !client.is_disabled()).ok_or(DirectError::UnknownClient)?;
         let presented = params.get("redirect_uri").ok_or(DirectError::MissingRedirect)?;
         if !client.redirects_to(presented) {
-            return Err(DirectError::UnregisteredRedirect);
+            return Err(unregistered(presented, client));
         }
         let state = params.get("state").map(str::to_owned);
         let mode = params.get("response_mode").and_then(ResponseMode::parse).unwrap_or_default();
@@ -115,6 +121,13 @@ impl AuthorizationResponse<'_> {
         }
         location
     }
+}
+
+fn unregistered(presented: &str, client: &Client) -> DirectError {
+    let shown: Vec<_> = client.redirect_uris().iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = if client.redirect_uris().len() > SHOWN { ", …" } else { "" };
+    let registered = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") + more };
+    DirectError::UnregisteredRedirect { asked: presented.chars().take(SHOWN_LENGTH).collect(), registered }
 }
 
 #[cfg(test)]
@@ -214,7 +227,10 @@ mod tests {
         assert_eq!(prove("", Some(&client)), Some(DirectError::MissingRedirect));
         assert_eq!(
             prove("redirect_uri=https://evil.test/cb", Some(&client)),
-            Some(DirectError::UnregisteredRedirect)
+            Some(DirectError::UnregisteredRedirect {
+                asked: "https://evil.test/cb".into(),
+                registered: "https://grafana.test/cb".into()
+            })
         );
         let disabled =
             Client::new(ClientSpec { disabled: true, ..confidential() }, UnixTime::default()).unwrap();

@@ -99,7 +99,7 @@ fn go(status: StatusCode, response: &AuthorizationResponse<'_>) -> Answer {
         ResponseMode::Query => redirect(status, &response.location()),
         ResponseMode::FormPost => form_post::answer(response),
     };
-    answer.unwrap_or_else(|| page(&Stay::Direct(DirectError::UnregisteredRedirect)))
+    answer.unwrap_or_else(|| page(&Stay::Direct(DirectError::NoTarget(RedirectReason::Broken))))
 }
 
 async fn authorize(

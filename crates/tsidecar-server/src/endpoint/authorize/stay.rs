@@ -82,7 +82,7 @@ const UNKNOWN_CLIENT: [&str; 3] = [
 const BAD_REDIRECT: [&str; 3] = [
     "The application asked to return to an unknown address",
     "For your safety nobody is sent to an address that is not registered for the application.",
-    "Ask the person who runs this service to add the application's redirect URI, letter for letter.",
+    "If the application registered itself, let it forget its registration and connect again; otherwise ask the person who runs this service to add the application's redirect URI, letter for letter.",
 ];
 
 const EXPIRED: [&str; 3] = [
@@ -99,7 +99,7 @@ const LATER: [&str; 3] = [
 const fn notice_for(error: &DirectError) -> [&'static str; 3] {
     match error {
         DirectError::UnknownClient | DirectError::MissingClient | DirectError::ClientId(_) => UNKNOWN_CLIENT,
-        DirectError::MissingRedirect | DirectError::UnregisteredRedirect => BAD_REDIRECT,
+        DirectError::MissingRedirect | DirectError::UnregisteredRedirect { .. } => BAD_REDIRECT,
         DirectError::NoTarget(RedirectReason::Pushed) => EXPIRED,
         DirectError::NoTarget(RedirectReason::Unavailable | RedirectReason::Broken) => LATER,
         DirectError::Params(_) | DirectError::NoTarget(_) => UNUSABLE,
