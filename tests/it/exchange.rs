@@ -297,3 +297,25 @@ fn a_gateway_outside_of_the_tailnet() {
     let request = ask("gateway", &[("subject_token", &alice), ("resource", UPSTREAM)]);
     assert_eq!(daemon.send(&INTERNET, request).status, 200);
 }
+
+/// RFC 8693 §4.4: a resource says who alone may act with its tokens; tokens and introspection tell.
+#[test]
+fn who_may_act_is_said_and_held_to() {
+    let tables = |may_act: &str| {
+        format!(
+            "[[client]]\nid = \"gateway\"\nname = \"Gateway\"\nsecret_sha256 = \"{digest}\"\ngrant_types = [\"{GRANT}\"]\n\
+             [[resource]]\nuri = \"{GATEWAY}\"\nscopes = [\"read\"]\nclients = [\"cli\"]\nservers = [\"gateway\"]\nmay_act = \"{may_act}\"\n\
+             [[resource]]\nuri = \"{UPSTREAM}\"\nscopes = [\"read\"]\nclients = [\"gateway\"]\n",
+            digest = secret_digest()
+        )
+    };
+    for (may_act, status) in [("gateway", 200), ("other", 400)] {
+        let daemon = Setup::default().tables(&tables(may_act)).start();
+        let alice = token_of_alice(&daemon);
+        assert_eq!(jwt(&alice).1["may_act"], json!({ "sub": may_act }));
+        let told = Request::post("/introspect", &[("token", &alice)]).basic("gateway", SECRET);
+        assert_eq!(daemon.send(&BOB, told).json()["may_act"], json!({ "sub": may_act }));
+        let reply = exchanged(&daemon, "gateway", &[("subject_token", &alice), ("resource", UPSTREAM)]);
+        assert_eq!(reply.status, status, "{}", reply.show());
+    }
+}

@@ -4,7 +4,7 @@
 //! cleared of everything that a rule may not set.
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::acr::Acr;
 use crate::id::{ClientId, JwtId, SessionId, Subject, Thumbprint};
@@ -342,7 +342,7 @@ impl<'a> AccessTokenClaims<'a> {
     /// Says who acts for the subject, and who alone may (RFC 8693 §4.1, §4.4).
     #[must_use]
     pub fn acting(self, act: Option<Value>, may_act: Option<&str>) -> Self {
-        let may_act = may_act.map(|subject| json!({ "sub": subject }));
+        let may_act = may_act.map(crate::token::exchange::may_act);
         Self { act, may_act, ..self }
     }
 
@@ -387,6 +387,7 @@ impl<'a> SignedUserInfo<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
 
     use super::*;
     use crate::policy::tests::alice;

@@ -17,7 +17,7 @@ use crate::issued::IssuedToken;
 use crate::resource::Resources;
 use crate::scope::Scope;
 use crate::time::UnixTime;
-use crate::token::exchange::act;
+use crate::token::exchange::{act, may_act};
 use crate::uri::Issuer;
 
 /// Who asks, proven.
@@ -249,6 +249,11 @@ impl Serialize for ActiveToken<'_> {
         }
         if let Some(act) = facts.exchange.as_ref().and_then(|exchange| act(&exchange.actors)) {
             map.serialize_entry("act", &act)?;
+        }
+        if let IssuedToken::Jwt(access) = self.token
+            && let Some(subject) = &access.may_act
+        {
+            map.serialize_entry("may_act", &may_act(subject))?;
         }
         if let Some(key) = self.key() {
             map.serialize_entry("cnf", &Confirmation(key))?;

@@ -32,6 +32,9 @@ pub struct ResourceSpec {
     pub clients: Vec<String>,
     /// Client ids and tags (`tag:…`) that *are* the resource: they may introspect its tokens. Named by an administrator only.
     pub servers: Vec<String>,
+    /// The client or tag that alone may act for people with its tokens, in an exchange (RFC 8693 §4.4, `may_act`); `None` leaves
+    /// that to its servers and the rules.
+    pub may_act: Option<String>,
     /// The algorithm of its access tokens.
     pub alg: Algorithm,
     /// How long its access tokens live; `None` is the life of the client's.

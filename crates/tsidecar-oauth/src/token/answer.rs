@@ -194,8 +194,10 @@ impl Answer<'_> {
         };
         let scope = resource.part_of(self.scope);
         let jti = JwtId::of(self.grant.id(), fresh.into_id());
+        let exchange = self.grant.facts().exchange.as_ref();
+        let acting = exchange.and_then(|exchange| act(&exchange.actors));
         let claims = AccessTokenClaims::new(self.envelope(keys.issuer), resource.uri().as_str(), &scope, jti)
-            .acting(self.grant.facts().exchange.as_ref().and_then(|exchange| act(&exchange.actors)), None)
+            .acting(acting, resource.spec().may_act.as_deref())
             .bound_to(self.key.map(Confirmation));
         let token = keys.signing.active(resource.spec().alg)?.sign(TokenType::AccessToken, &claims)?;
         Ok(TokenText::new(token.expose().to_owned()))

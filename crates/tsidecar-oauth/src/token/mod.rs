@@ -339,7 +339,9 @@ mod tests {
         assert_eq!(request.grant_type(), GrantType::DeviceCode);
         let request = parse("grant_type=client_credentials&scope=a&resource=r").unwrap();
         assert_eq!(request.grant_type(), GrantType::ClientCredentials);
-        for other in ["password", "implicit", "urn:ietf:params:oauth:grant-type:token-exchange"] {
+        let exchange = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange";
+        assert_eq!(parse(exchange).unwrap_err(), ExchangeError::Missing("subject_token").into());
+        for other in ["password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer"] {
             let error = parse(&format!("grant_type={other}")).unwrap_err();
             assert_eq!(
                 (error, error.code().as_str()),

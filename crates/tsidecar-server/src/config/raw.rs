@@ -232,6 +232,7 @@ pub(super) struct Resource {
     pub clients: Vec<String>,
     #[serde(default)]
     pub servers: Vec<String>,
+    pub may_act: Option<String>,
     pub signing_alg: Option<Algorithm>,
     pub access_token_lifetime: Option<Length>,
 }

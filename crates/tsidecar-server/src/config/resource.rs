@@ -51,6 +51,9 @@ fn entry(source: &Source, index: usize, raw: &raw::Resource) -> Result<Entry, Co
         |id| id.strip_prefix("tag:").map_or_else(|| is_client(id), |name| !name.is_empty()),
         "client ids, or \"tag:NAME\"",
     )?;
+    let acts = raw.may_act.as_slice();
+    let may = |id: &str| id.strip_prefix("tag:").map_or_else(|| is_client(id), |name| !name.is_empty());
+    check_names(source, &at("may_act"), acts, may, "a client id, or \"tag:NAME\"")?;
     let alg = raw.signing_alg.unwrap_or_default();
     let access_token = raw.access_token_lifetime.map(|Length(length)| length);
     if access_token.is_some_and(|life| !(60..=86_400).contains(&life.as_secs())) {
@@ -58,7 +61,8 @@ fn entry(source: &Source, index: usize, raw: &raw::Resource) -> Result<Entry, Co
         return Err(source.error_in(&at("access_token_lifetime"), message));
     }
     let (name, clients, servers) = (raw.name.clone(), raw.clients.clone(), raw.servers.clone());
-    let spec = ResourceSpec { name, scopes, default_scopes, clients, servers, alg, access_token };
+    let may_act = raw.may_act.clone();
+    let spec = ResourceSpec { name, scopes, default_scopes, clients, servers, may_act, alg, access_token };
     let of_alias = |place: usize, error: String| {
         let alias = raw.aliases.get(place).map_or("", String::as_str);
         source.error_in(&at("aliases"), format!("{alias:?} {error}"))

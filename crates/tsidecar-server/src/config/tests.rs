@@ -83,7 +83,7 @@ fn errors_of_options() {
         "issuer = \"https://a.test",
     ]), @r#"
     t.toml:1: issuer: "https://IDP.tail.test/" must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)
-    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, dpop, session, outbound, state, log, rule, client, resource
+    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, dpop, session, outbound, state, log, rule, client, resource, exchange
     t.toml:3: [listen] tailscale_ssh: "maybe" is not known; allowed: "refuse", "trusted"
     t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, admin_uid, service, proxy
     t.toml:2: [listen] socket: "serve.sock" must be an absolute path without ".."
@@ -182,9 +182,9 @@ fn errors_of_clients() {
     t.toml:5: [[client]] name: must have 1 to 100 characters, none of them a control character
     t.toml:5: [[client]] token_endpoint_auth_method: does not fit: a public client has "none", one with a secret "client_secret_basic" or "client_secret_post", one with keys "private_key_jwt"
     t.toml:5: [[client]] token_endpoint_auth_method: does not fit: a public client has "none", one with a secret "client_secret_basic" or "client_secret_post", one with keys "private_key_jwt"
-    t.toml:5: [[client]] grant_types: must contain "authorization_code" or "urn:ietf:params:oauth:grant-type:device_code"
+    t.toml:5: [[client]] grant_types: must contain one of "authorization_code", "urn:ietf:params:oauth:grant-type:device_code", "client_credentials" and "urn:ietf:params:oauth:grant-type:token-exchange"
     t.toml:4: [[client]] redirect_uris: are of no use without "authorization_code" in grant_types
-    t.toml:5: [[client]] grant_types: "password" is not known; allowed: "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"
+    t.toml:5: [[client]] grant_types: "password" is not known; allowed: "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"
     t.toml:5: [[client]] pkce: "plain" is not known; allowed: "required", "or-nonce", "optional"
     t.toml:5: [[client]] pkce: a public client always needs PKCE: leave out pkce, or write pkce = "required"
     t.toml:5: [[client]] id_token_signed_response_alg: "none" is not known; allowed: "RS256", "ES256", "EdDSA"
@@ -337,8 +337,16 @@ fn everything_that_can_be_said_is_kept() {
         default_scopes = ["read"]
         clients = ["a"]
         servers = ["mcp", "tag:mcp"]
+        may_act = "mcp"
         signing_alg = "ES256"
         access_token_lifetime = "1h"
+        [[exchange]]
+        callers = ["mcp", "tag:mcp"]
+        from = ["https://mcp.test/mcp", "a"]
+        to = ["https://mcp.test/mcp"]
+        users = ["alice@example.com"]
+        groups = ["group:eng"]
+        scopes = ["read"]
     "#;
     insta::assert_debug_snapshot!(read(text).unwrap(), @r#"
     Config {
@@ -545,6 +553,32 @@ fn everything_that_can_be_said_is_kept() {
                 "t.toml",
             ),
         ],
+        exchanges: [
+            ExchangeRule {
+                callers: [
+                    "mcp",
+                    "tag:mcp",
+                ],
+                from: [
+                    "https://mcp.test/mcp",
+                    "a",
+                ],
+                to: [
+                    "https://mcp.test/mcp",
+                ],
+                users: [
+                    "alice@example.com",
+                ],
+                groups: [
+                    "group:eng",
+                ],
+                scopes: Some(
+                    [
+                        "read",
+                    ],
+                ),
+            },
+        ],
         resources: [
             Entry {
                 name: Exact(
@@ -583,6 +617,9 @@ fn everything_that_can_be_said_is_kept() {
                         "mcp",
                         "tag:mcp",
                     ],
+                    may_act: Some(
+                        "mcp",
+                    ),
                     alg: Es256,
                     access_token: Some(
                         Lifetime(
@@ -592,6 +629,9 @@ fn everything_that_can_be_said_is_kept() {
                 },
             },
         ],
+        trusted: Trusted(
+            [],
+        ),
         warnings: [],
     }
     "#);

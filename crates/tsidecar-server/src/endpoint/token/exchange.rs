@@ -4,7 +4,7 @@ use tsidecar_oauth::client::AuthMethod;
 use tsidecar_oauth::grant::{Grant, Holder};
 use tsidecar_oauth::id::Thumbprint;
 use tsidecar_oauth::issued::IssuedToken;
-use tsidecar_oauth::resource::Resource;
+use tsidecar_oauth::resource::{Asking, Resource};
 use tsidecar_oauth::secret::TokenText;
 use tsidecar_oauth::token::answer::Keys;
 use tsidecar_oauth::token::exchange::{
@@ -61,7 +61,15 @@ impl Asked<'_> {
         };
         let identity = self.identify(seen.address, &seen.listener).await?;
         let source = self.source(&subject.token);
-        let target = self.snapshot.resources.lookup(&request.target);
+        let asking = Asking {
+            resources: &self.snapshot.resources,
+            policy: &self.snapshot.policy,
+            client: self.client.client(),
+            identity: &identity,
+        };
+        // Whoever may ask for it; one that stands in no registry, if a rule admits it for the person.
+        let listed = self.snapshot.resources.lookup(&request.target);
+        let target = listed.or_else(|| asking.find(&request.target).ok());
         let basis = Basis {
             caller: Exchanger {
                 id: self.client.client().id(),
