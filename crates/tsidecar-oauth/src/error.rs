@@ -29,6 +29,8 @@ pub enum ErrorCode {
     LoginRequired,
     /// The person would have to answer a page, and the application wants none.
     InteractionRequired,
+    /// `prompt=none`, and the person has not allowed the client what it asks (OpenID Connect Core §3.1.2.6).
+    ConsentRequired,
     /// Request objects by reference are not served.
     RequestUriNotSupported,
     /// Registration inside an authorization request is not served.
@@ -76,6 +78,7 @@ impl ErrorCode {
             Self::AccessDenied => "access_denied",
             Self::LoginRequired => "login_required",
             Self::InteractionRequired => "interaction_required",
+            Self::ConsentRequired => "consent_required",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",
             Self::InvalidToken => "invalid_token",

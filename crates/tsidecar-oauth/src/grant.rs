@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::acr::Acr;
 use crate::client::AuthMethod;
+use crate::consent::Consent;
 use crate::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
 use crate::identity::Identity;
 use crate::requested::RequestedClaims;
@@ -171,6 +172,11 @@ impl GrantFacts {
             Holder::Person(_) => Some((self.auth_time, self.acr)),
             Holder::Workload(_) | Holder::Client => None,
         }
+    }
+
+    /// Tells whether the consent that the grant rests on still carries it; a grant that rests on none needs none.
+    pub fn is_carried_by(&self, consent: Option<&Consent>) -> bool {
+        !self.consented || consent.is_some_and(|consent| consent.holds_for(self.issued_at))
     }
 
     /// Tells whether it is the grant of a person, and this is that person on that device still.

@@ -99,6 +99,17 @@ impl Subject {
         Ok(Self(text.to_owned()))
     }
 
+    /// Reads a subject as it travels: of a person, or one that a rule gives to a tagged node.
+    ///
+    /// # Errors
+    /// As [`tagged`](Self::tagged); [`IdError::Reserved`] when what follows `userid:` is no number.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        match text.strip_prefix(USER_PREFIX) {
+            Some(id) => id.parse().map(Self::user).map_err(|_| IdError::Reserved),
+            None => Self::tagged(text),
+        }
+    }
+
     /// The subject as it travels.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -305,7 +305,7 @@ mod tests {
     use crate::resource::{Entry, ResourceSpec};
     use crate::seal::RefreshToken;
     use crate::settle::tests::{at, grant};
-    use crate::settle::{revoke, rotate};
+    use crate::settle::{OfConsent, revoke, rotate};
 
     const MCP: &str = "https://mcp.test/mcp";
 
@@ -447,7 +447,8 @@ mod tests {
 
     #[test]
     fn only_the_current_refresh_token_is_active() {
-        let rotated = rotate(Some(&grant()), Generation::from_number(0), at(1_050)).write.unwrap();
+        let rotated =
+            rotate(Some(&grant()), Generation::from_number(0), OfConsent::Holds, at(1_050)).write.unwrap();
         let case =
             |generation, now| Case { grant: Some(rotated.clone()), now, ..Case::of(refresh(generation)) };
         assert_eq!(case(1, 1_100).told_to("cli").unwrap()["iat"], 1_050);

@@ -17,6 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::acr::Acr;
 use crate::assurance::Terms;
+use crate::consent::{Wish, WithdrawalForm};
 use crate::device::AnswerForm;
 use crate::fresh::{FreshNonce, FreshSecret};
 use crate::grant::Generation;
@@ -63,6 +64,8 @@ enum Purpose {
     ProofNonce,
     Session,
     Form,
+    Consent,
+    Withdrawal,
 }
 
 impl Purpose {
@@ -76,6 +79,8 @@ impl Purpose {
             Self::ProofNonce => "proof nonce",
             Self::Session => "session",
             Self::Form => "form",
+            Self::Consent => "consent form",
+            Self::Withdrawal => "withdrawal form",
         }
     }
 }
@@ -173,6 +178,17 @@ impl fmt::Debug for SealedForm {
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
+}
+
+/// The facts in the token of the form that asks for consent: never good where one asks to continue, nor the other way round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedConsent {
+    /// Who was asked, where, and the request that it goes on with.
+    pub form: SealedForm,
+    /// What the page said that the client asks: the answer is to this and to nothing else.
+    pub wish: Wish,
+    /// When it was shown: what was withdrawn since is not given again by it.
+    pub shown_at: UnixTime,
 }
 
 /// SHA-256 of a redirect URI.
@@ -292,6 +308,8 @@ pub struct SealingKey {
     logout: Subkey,
     session: Subkey,
     form: Subkey,
+    consent: Subkey,
+    withdrawal: Subkey,
     refresh: Hmac<Sha256>,
     refresh_context: Vec<u8>,
     proof_nonce: Hmac<Sha256>,
@@ -337,6 +355,8 @@ impl SealingKey {
             logout: cipher(Purpose::Logout, CodeEpoch(0)),
             session: cipher(Purpose::Session, CodeEpoch(0)),
             form: cipher(Purpose::Form, CodeEpoch(0)),
+            consent: cipher(Purpose::Consent, CodeEpoch(0)),
+            withdrawal: cipher(Purpose::Withdrawal, CodeEpoch(0)),
             refresh: hash(Purpose::Refresh),
             refresh_context: associated(issuer, Purpose::Refresh, id),
             proof_nonce: hash(Purpose::ProofNonce).chain_update(associated(issuer, Purpose::ProofNonce, id)),
@@ -356,6 +376,8 @@ impl SealingKey {
             Purpose::Logout => Ok(&self.logout),
             Purpose::Session => Ok(&self.session),
             Purpose::Form => Ok(&self.form),
+            Purpose::Consent => Ok(&self.consent),
+            Purpose::Withdrawal => Ok(&self.withdrawal),
             Purpose::Refresh | Purpose::ProofNonce => Err(SealError::Form),
         }
     }
@@ -459,6 +481,39 @@ impl SealingKeys {
     /// [`SealError`] when it is no form of ours.
     pub fn open_form(&self, token: &str) -> Result<SealedForm, SealError> {
         self.open_within(Purpose::Form, token, LONGEST_FORM)
+    }
+
+    /// Seals the token of a form that asks for consent.
+    ///
+    /// # Errors
+    /// [`SealError::TooLong`] when it would be longer than [`LONGEST_FORM`], [`SealError::NoKey`].
+    pub fn seal_consent(&self, form: &SealedConsent, nonce: FreshNonce) -> Result<TokenText, SealError> {
+        let text = self.seal(Purpose::Consent, form, nonce, "")?;
+        if text.len() > LONGEST_FORM { Err(SealError::TooLong) } else { Ok(TokenText::new(text)) }
+    }
+
+    /// Opens such a token. Whether it has expired, and whose it is, is for the caller to judge.
+    ///
+    /// # Errors
+    /// [`SealError`] when it is no form of ours.
+    pub fn open_consent(&self, token: &str) -> Result<SealedConsent, SealError> {
+        self.open_within(Purpose::Consent, token, LONGEST_FORM)
+    }
+
+    /// Seals the form by which a person withdraws a consent.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    pub fn seal_withdrawal(&self, form: &WithdrawalForm, nonce: FreshNonce) -> Result<TokenText, SealError> {
+        self.seal(Purpose::Withdrawal, form, nonce, "").map(TokenText::new)
+    }
+
+    /// Opens such a form. Whether it has expired, and whose it is, is for the caller to judge ([`WithdrawalForm::check`]).
+    ///
+    /// # Errors
+    /// [`SealError`] when it is no form of ours.
+    pub fn open_withdrawal(&self, text: &str) -> Result<WithdrawalForm, SealError> {
+        self.open(Purpose::Withdrawal, text)
     }
 
     /// Seals an opaque access token, `tsat_…`.
@@ -716,6 +771,15 @@ pub(crate) mod tests {
         assert!(keys.open_form(fits.expose()).is_ok());
         assert_eq!(keys.seal_form(&large(46 * 1024), nonce(1)).err(), Some(SealError::TooLong));
         assert!(!format!("{form:?}").contains("state"));
+        let digest = crate::assurance::MetadataDigest::from_bytes([1; 32]);
+        let wish = Wish::new(digest, "app.test", &[], &Scope::parse("openid"));
+        let consent = SealedConsent { form, wish, shown_at: UnixTime::from_secs(7) };
+        let consent_text = keys.seal_consent(&consent, nonce(1)).unwrap();
+        assert_eq!(keys.open_consent(consent_text.expose()).unwrap(), consent);
+        assert_eq!(keys.open_consent(form_text.expose()).unwrap_err(), SealError::Broken);
+        assert_eq!(keys.open_form(consent_text.expose()).unwrap_err(), SealError::Broken);
+        assert_eq!(keys.open_withdrawal(consent_text.expose()).unwrap_err(), SealError::Broken);
+        assert!(!format!("{consent:?}").contains("state"));
     }
 
     #[test]

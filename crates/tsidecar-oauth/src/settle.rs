@@ -30,6 +30,8 @@ pub enum Redeemed {
     Replayed,
     /// The session of the code was ended before the code was used; nothing is written.
     SignedOut,
+    /// The consent that the code rests on was withdrawn before the code was used; nothing is written.
+    ConsentWithdrawn,
 }
 
 /// What is known of the session to which a sign-in belongs.
@@ -39,6 +41,15 @@ pub enum OfSession {
     Open,
     /// It was ended.
     Ended,
+}
+
+/// What is known of the consent on which a grant rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfConsent {
+    /// It holds, or the grant rests on none.
+    Holds,
+    /// It was withdrawn after what is shown was issued, or is gone.
+    Withdrawn,
 }
 
 /// What became of a code that was shown by a client it was not issued to.
@@ -68,6 +79,8 @@ pub enum Rotated {
     Unknown,
     /// A valid token newer than the store knows: the state folder was rolled back. The grant is revoked now.
     Ahead,
+    /// The consent that the grant rests on was withdrawn; the grant is revoked now.
+    ConsentWithdrawn,
 }
 
 /// Settles the redemption of an authorization code on the current record of its grant.
@@ -77,12 +90,22 @@ pub enum Rotated {
 /// revoked, and the outcome is [`Redeemed::Replayed`] (RFC 6749 §4.1.2).
 ///
 /// `session` is what the store knows of the draft's session. A code from before a logout is worth nothing after it: the
-/// outcome is [`Redeemed::SignedOut`], and no mark is needed, for an ended session is remembered longer than any code lives.
+/// outcome is [`Redeemed::SignedOut`], and no mark is needed, for an ended session is remembered longer than any code lives. The
+/// same holds of `consent`, with [`Redeemed::ConsentWithdrawn`].
 ///
 /// Client, redirect URI, verifier and expiry were judged before (RFC 6749 §4.1.3, RFC 7636 §4.6).
-pub fn redeem(stored: Option<&Grant>, draft: Grant, session: OfSession, now: UnixTime) -> Settled<Redeemed> {
+pub fn redeem(
+    stored: Option<&Grant>,
+    draft: Grant,
+    session: OfSession,
+    consent: OfConsent,
+    now: UnixTime,
+) -> Settled<Redeemed> {
     match stored {
         None if session == OfSession::Ended => Settled { write: None, outcome: Redeemed::SignedOut },
+        None if consent == OfConsent::Withdrawn => {
+            Settled { write: None, outcome: Redeemed::ConsentWithdrawn }
+        }
         None => Settled { write: Some(draft), outcome: Redeemed::New },
         Some(grant) => Settled { write: revoked(grant, now), outcome: Redeemed::Replayed },
     }
@@ -101,8 +124,14 @@ pub fn burn(stored: Option<&Grant>, draft: &Grant, now: UnixTime) -> Settled<Bur
 /// Settles the use of a refresh token whose MAC was found right.
 ///
 /// Client, place, policy and scope were judged on the facts before. The order of the checks matters: a revoked grant
-/// stays revoked whatever is shown, and a token newer than the store is an alert even when the grant has expired.
-pub fn rotate(stored: Option<&Grant>, shown: Generation, now: UnixTime) -> Settled<Rotated> {
+/// stays revoked whatever is shown, and a token newer than the store is an alert even when the grant has expired. A consent that was
+/// withdrawn is found out here even if the grant was not reached when that happened.
+pub fn rotate(
+    stored: Option<&Grant>,
+    shown: Generation,
+    consent: OfConsent,
+    now: UnixTime,
+) -> Settled<Rotated> {
     let Some(grant) = stored else { return Settled { write: None, outcome: Rotated::Unknown } };
     let state = grant.state();
     if state.revoked_at.is_some() {
@@ -110,6 +139,9 @@ pub fn rotate(stored: Option<&Grant>, shown: Generation, now: UnixTime) -> Settl
     }
     if shown > state.generation {
         return Settled { write: revoked(grant, now), outcome: Rotated::Ahead };
+    }
+    if consent == OfConsent::Withdrawn {
+        return Settled { write: revoked(grant, now), outcome: Rotated::ConsentWithdrawn };
     }
     if grant.facts().idle.is_none() || grant.ends_at().is_past(now) {
         return Settled { write: None, outcome: Rotated::Expired };
@@ -188,24 +220,39 @@ pub(crate) mod tests {
     }
 
     /// A42 for sessions.
+    /// What was withdrawn is worth nothing, and a replay is still found out.
+    #[test]
+    fn a_withdrawn_consent_ends_codes_and_grants() {
+        let late = redeem(None, grant(), OfSession::Open, OfConsent::Withdrawn, at(1_000));
+        assert_eq!((late.outcome, late.write), (Redeemed::ConsentWithdrawn, None));
+        let replay = redeem(Some(&grant()), grant(), OfSession::Open, OfConsent::Withdrawn, at(1_001));
+        assert_eq!(replay.outcome, Redeemed::Replayed);
+        let ended = rotate(Some(&grant()), Generation::default(), OfConsent::Withdrawn, at(1_001));
+        assert_eq!(ended.outcome, Rotated::ConsentWithdrawn);
+        let ended = ended.write.unwrap();
+        assert!(ended.is_revoked());
+        let again = rotate(Some(&ended), Generation::default(), OfConsent::Withdrawn, at(1_002));
+        assert_eq!((again.outcome, again.write), (Rotated::Revoked, None));
+    }
+
     #[test]
     fn a_code_of_an_ended_session_gives_nothing_and_its_replay_revokes() {
-        let late = redeem(None, grant(), OfSession::Ended, at(1_000));
+        let late = redeem(None, grant(), OfSession::Ended, OfConsent::Holds, at(1_000));
         assert_eq!((late.write, late.outcome), (None, Redeemed::SignedOut));
-        let first = redeem(None, grant(), OfSession::Open, at(1_000));
-        let replay = redeem(first.write.as_ref(), grant(), OfSession::Ended, at(1_001));
+        let first = redeem(None, grant(), OfSession::Open, OfConsent::Holds, at(1_000));
+        let replay = redeem(first.write.as_ref(), grant(), OfSession::Ended, OfConsent::Holds, at(1_001));
         assert_eq!(replay.outcome, Redeemed::Replayed);
         assert!(replay.write.unwrap().is_revoked());
     }
 
     #[test]
     fn a_code_works_once_and_its_replay_revokes() {
-        let first = redeem(None, grant(), OfSession::Open, at(1_000));
+        let first = redeem(None, grant(), OfSession::Open, OfConsent::Holds, at(1_000));
         assert_eq!(first.outcome, Redeemed::New);
-        let second = redeem(first.write.as_ref(), grant(), OfSession::Open, at(1_001));
+        let second = redeem(first.write.as_ref(), grant(), OfSession::Open, OfConsent::Holds, at(1_001));
         assert_eq!(second.outcome, Redeemed::Replayed);
         assert_eq!(second.write.as_ref().unwrap().state().revoked_at, Some(at(1_001)));
-        let third = redeem(second.write.as_ref(), grant(), OfSession::Open, at(1_002));
+        let third = redeem(second.write.as_ref(), grant(), OfSession::Open, OfConsent::Holds, at(1_002));
         assert_eq!((third.write, third.outcome), (None, Redeemed::Replayed));
     }
 
@@ -213,7 +260,7 @@ pub(crate) mod tests {
     fn a_code_shown_by_another_client_is_dead() {
         let burned = burn(None, &grant(), at(1_000));
         assert_eq!(burned.outcome, Burned::Unused);
-        let after = redeem(burned.write.as_ref(), grant(), OfSession::Open, at(1_001));
+        let after = redeem(burned.write.as_ref(), grant(), OfSession::Open, OfConsent::Holds, at(1_001));
         assert_eq!(after.outcome, Redeemed::Replayed);
         let used = burn(Some(&grant()), &grant(), at(1_001));
         assert_eq!(used.outcome, Burned::Used);
@@ -223,34 +270,46 @@ pub(crate) mod tests {
     #[test]
     fn rotation_grace_and_reuse() {
         let g0 = grant();
-        let one = rotate(Some(&g0), Generation::from_number(0), at(1_100));
+        let one = rotate(Some(&g0), Generation::from_number(0), OfConsent::Holds, at(1_100));
         assert_eq!(one.outcome, Rotated::Rotated(Generation::from_number(1)));
         let g1 = one.write.unwrap();
-        let again = rotate(Some(&g1), Generation::from_number(0), at(1_159));
+        let again = rotate(Some(&g1), Generation::from_number(0), OfConsent::Holds, at(1_159));
         assert_eq!((again.write, again.outcome), (None, Rotated::Repeated(Generation::from_number(1))));
-        let late = rotate(Some(&g1), Generation::from_number(0), at(1_160));
+        let late = rotate(Some(&g1), Generation::from_number(0), OfConsent::Holds, at(1_160));
         assert_eq!(late.outcome, Rotated::Reused);
         assert!(late.write.unwrap().is_revoked());
-        let g2 = rotate(Some(&g1), Generation::from_number(1), at(1_110)).write.unwrap();
-        let successor_used = rotate(Some(&g2), Generation::from_number(0), at(1_111));
+        let g2 = rotate(Some(&g1), Generation::from_number(1), OfConsent::Holds, at(1_110)).write.unwrap();
+        let successor_used = rotate(Some(&g2), Generation::from_number(0), OfConsent::Holds, at(1_111));
         assert_eq!(successor_used.outcome, Rotated::Reused);
     }
 
     #[test]
     fn rotation_at_the_edges() {
         let g = grant();
-        assert_eq!(rotate(None, Generation::default(), at(1_000)).outcome, Rotated::Unknown);
         assert_eq!(
-            rotate(Some(&g), Generation::default(), at(1_499)).outcome,
+            rotate(None, Generation::default(), OfConsent::Holds, at(1_000)).outcome,
+            Rotated::Unknown
+        );
+        assert_eq!(
+            rotate(Some(&g), Generation::default(), OfConsent::Holds, at(1_499)).outcome,
             Rotated::Rotated(Generation::from_number(1))
         );
-        assert_eq!(rotate(Some(&g), Generation::default(), at(1_500)).outcome, Rotated::Expired);
-        let ahead = rotate(Some(&g), Generation::from_number(1), at(1_500));
+        assert_eq!(
+            rotate(Some(&g), Generation::default(), OfConsent::Holds, at(1_500)).outcome,
+            Rotated::Expired
+        );
+        let ahead = rotate(Some(&g), Generation::from_number(1), OfConsent::Holds, at(1_500));
         assert_eq!(ahead.outcome, Rotated::Ahead);
         let revoked = ahead.write.unwrap();
-        assert_eq!(rotate(Some(&revoked), Generation::from_number(2), at(1_501)).outcome, Rotated::Revoked);
+        assert_eq!(
+            rotate(Some(&revoked), Generation::from_number(2), OfConsent::Holds, at(1_501)).outcome,
+            Rotated::Revoked
+        );
         let code_only = Grant::new(g.id(), GrantFacts { idle: None, ..g.facts().clone() }, at(1_000));
-        assert_eq!(rotate(Some(&code_only), Generation::default(), at(1_001)).outcome, Rotated::Expired);
+        assert_eq!(
+            rotate(Some(&code_only), Generation::default(), OfConsent::Holds, at(1_001)).outcome,
+            Rotated::Expired
+        );
     }
 
     #[test]
@@ -292,14 +351,14 @@ pub(crate) mod tests {
                 let before = stored.clone();
                 let write = match step {
                     Step::Redeem => {
-                        let settled = redeem(before.as_ref(), grant(), OfSession::Open, at(now));
+                        let settled = redeem(before.as_ref(), grant(), OfSession::Open, OfConsent::Holds, at(now));
                         prop_assert_eq!(settled.outcome == Redeemed::New, before.is_none());
                         settled.write
                     }
                     Step::Burn => burn(before.as_ref(), &grant(), at(now)).write,
                     Step::Rotate(shown) => {
                         let shown = Generation::from_number(shown);
-                        let settled = rotate(before.as_ref(), shown, at(now));
+                        let settled = rotate(before.as_ref(), shown, OfConsent::Holds, at(now));
                         check_rotation(before.as_ref(), shown, now, &settled)?;
                         settled.write
                     }
@@ -342,6 +401,7 @@ pub(crate) mod tests {
             Rotated::Revoked => prop_assert!(old.unwrap().is_revoked() && settled.write.is_none()),
             Rotated::Expired => prop_assert!(settled.write.is_none()),
             Rotated::Unknown => prop_assert!(old.is_none() && settled.write.is_none()),
+            Rotated::ConsentWithdrawn => prop_assert!(false, "every consent holds here"),
         }
         Ok(())
     }

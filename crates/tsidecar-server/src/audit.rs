@@ -2,6 +2,7 @@
 //!
 //! Each record has a stable `event`, and fields with one spelling everywhere. Names only: no code, token, secret, query or header ever gets here, by the types of the arguments.
 
+mod consent;
 mod logout;
 
 use tsidecar_oauth::authorize::{RedirectReason, Why};
@@ -19,6 +20,7 @@ use tsidecar_oauth::seal::SealedCode;
 use tsidecar_oauth::token::TokenError;
 use tsidecar_oauth::userinfo::BearerError;
 
+pub use self::consent::{consent_asked, consent_denied, consent_given, consent_withdrawn};
 pub use self::logout::{Told, grant_withdrawn, logged_out, logout_not_queued, logout_refused, logout_told};
 use crate::identity::RefusedNode;
 use crate::peer::Caller;

@@ -14,6 +14,7 @@ pub mod clients;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod consents;
 pub mod demo;
 pub mod device_limits;
 pub mod documents;

@@ -72,6 +72,5 @@ pub fn is_consented(app: &App, grant: &Grant) -> Result<bool, StoreError> {
     if !facts.consented {
         return Ok(true);
     }
-    let consent = app.store.consent(&facts.subject, &facts.client)?;
-    Ok(consent.is_some_and(|consent| consent.holds_for(facts.issued_at)))
+    Ok(facts.is_carried_by(app.store.consent(&facts.subject, &facts.client)?.as_ref()))
 }

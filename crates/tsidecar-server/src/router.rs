@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use tsidecar_oauth::authorize::CONTINUE;
+use tsidecar_oauth::authorize::{CONSENT, CONTINUE};
+use tsidecar_oauth::consent::CONSENTS;
 use tsidecar_oauth::discovery;
 
 use crate::app::App;
@@ -27,6 +28,8 @@ enum Route {
     Jwks,
     Authorize,
     Answer,
+    Consent,
+    Consents,
     Token,
     Par,
     UserInfo,
@@ -39,12 +42,14 @@ enum Route {
 
 impl Route {
     /// Every path, and what it is for.
-    const TABLE: [(&'static str, Self); 13] = [
+    const TABLE: [(&'static str, Self); 15] = [
         (discovery::OPENID_CONFIGURATION, Self::OpenIdConfiguration),
         (discovery::OAUTH_AUTHORIZATION_SERVER, Self::AuthorizationServer),
         (discovery::JWKS, Self::Jwks),
         (discovery::AUTHORIZE, Self::Authorize),
         (CONTINUE, Self::Answer),
+        (CONSENT, Self::Consent),
+        (CONSENTS, Self::Consents),
         (discovery::TOKEN, Self::Token),
         (discovery::PAR, Self::Par),
         (discovery::USERINFO, Self::UserInfo),
@@ -63,8 +68,8 @@ impl Route {
     const fn methods(self) -> &'static str {
         match self {
             Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => DOCUMENT_METHODS,
-            Self::Authorize | Self::Device | Self::Logout => "GET, POST",
-            Self::Answer | Self::DeviceAuthorization => "POST",
+            Self::Authorize | Self::Device | Self::Logout | Self::Consents => "GET, POST",
+            Self::Answer | Self::Consent | Self::DeviceAuthorization => "POST",
             Self::Token | Self::Par | Self::Introspect | Self::Revoke => "POST, OPTIONS",
             Self::UserInfo => "GET, POST, OPTIONS",
         }
@@ -72,7 +77,10 @@ impl Route {
 
     /// Pages are for people and never open to scripts of other origins; everything else is a machine endpoint.
     const fn is_page(self) -> bool {
-        matches!(self, Self::Authorize | Self::Answer | Self::Device | Self::Logout)
+        matches!(
+            self,
+            Self::Authorize | Self::Answer | Self::Consent | Self::Consents | Self::Device | Self::Logout
+        )
     }
 
     /// Endpoints that scripts of other origins may use (design section 14). What a device begins, no web page does.
@@ -95,6 +103,8 @@ impl Route {
             Self::Jwks => &snapshot.metadata.jwks,
             Self::Authorize
             | Self::Answer
+            | Self::Consent
+            | Self::Consents
             | Self::Token
             | Self::Par
             | Self::UserInfo
@@ -147,7 +157,7 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
     }
     // Also where the name is of no use to the request: it shows that somebody other than serve speaks to us. The authorization
     // endpoint asks by itself.
-    if !matches!(route, Route::Authorize | Route::Answer)
+    if !matches!(route, Route::Authorize | Route::Answer | Route::Consent)
         && caller.claimed_login().is_some()
         && app.tailnet.identify_caller(&caller).await.is_err_and(|error| error == Unidentified::Contradiction)
     {
@@ -157,6 +167,8 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
     match route {
         Route::Authorize => endpoint::authorize::handle(app, &snapshot, &caller, request).await,
         Route::Answer => endpoint::authorize::handle_answer(app, &snapshot, &caller, request).await,
+        Route::Consent => endpoint::authorize::handle_consent(app, &snapshot, &caller, request).await,
+        Route::Consents => endpoint::consents::handle(app, &snapshot, &caller, request).await,
         Route::Token => endpoint::token::handle(app, &snapshot, &caller, request).await,
         Route::Par => endpoint::par::handle(app, &snapshot, &caller, request).await,
         Route::UserInfo => endpoint::userinfo::handle(app, &snapshot, &caller, request).await,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tsidecar_oauth::backchannel::is_withdrawn;
 use tsidecar_oauth::grant::Grant;
-use tsidecar_oauth::id::{GrantId, Listener};
+use tsidecar_oauth::id::{GrantId, Listener, Subject};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 
@@ -61,6 +61,30 @@ pub async fn end_all(
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// As [`end_all`], among the grants of one person, which stand together.
+///
+/// # Errors
+/// As [`end_all`].
+pub async fn end_of(
+    store: &dyn Store,
+    subject: &Subject,
+    now: UnixTime,
+    is_dead: impl Fn(&Grant) -> bool,
+) -> Result<usize, StoreError> {
+    let range = GrantId::range(subject);
+    let mut start = [0; 24];
+    start.iter_mut().zip(range).for_each(|(to, from)| *to = from);
+    let (mut ended, mut after) = (0, Some(GrantId::from_bytes(start)));
+    while let Some(last) = after.filter(|id| id.as_bytes().starts_with(&range)) {
+        let page = store.grants_after(Some(last), PAGE)?;
+        let is_theirs = |grant: &&Grant| grant.facts().subject == *subject && !grant.is_revoked();
+        let dead: Vec<_> = page.grants.iter().filter(is_theirs).filter(|grant| is_dead(grant)).collect();
+        ended += end(store, &dead, now).await?;
+        after = page.next;
+    }
+    Ok(ended)
 }
 
 async fn end(store: &dyn Store, grants: &[&Grant], now: UnixTime) -> Result<usize, StoreError> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use self::carrier::Carrier;
 pub use self::mode::ResponseMode;
-pub use self::prompt::{Asked, Demand, Why, confirmed, demand};
+pub use self::prompt::{Allowance, Asked, Demand, Why, confirmed, demand};
 pub use self::reason::{DirectError, RedirectReason};
 pub use self::target::{AuthorizationResponse, RedirectTarget};
 pub(crate) use self::wanted::Wanted;
@@ -47,6 +47,9 @@ pub const PAGE_LIFETIME: Lifetime = Lifetime::from_minutes(10);
 
 /// Where the page is answered.
 pub const CONTINUE: &str = "/authorize/continue";
+
+/// Where the page that asks for consent is answered.
+pub const CONSENT: &str = "/authorize/consent";
 
 /// The response types that we serve (OAuth 2.1 §4.1).
 pub const RESPONSE_TYPES: [&str; 1] = ["code"];
@@ -136,6 +139,11 @@ impl AuthorizationRequest {
     /// The resources that will be granted, in the order in which they were named: all of them once the request is [`Admitted`].
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
         self.wanted.resources()
+    }
+
+    /// The resources that will be granted, as registered.
+    pub fn resources(&self) -> &[ResourceIndicator] {
+        &self.resources
     }
 }
 
@@ -451,6 +459,8 @@ pub(crate) mod tests {
             RedirectReason::Denied(Denied::External),
             RedirectReason::SignInNeeded,
             RedirectReason::PageNeeded,
+            RedirectReason::ConsentNeeded,
+            RedirectReason::ConsentDenied,
             RedirectReason::Claims,
             RedirectReason::Hint,
             RedirectReason::OtherPerson,

@@ -1,7 +1,8 @@
 //! What an authorization asks of the person, and what the browser's session answers (OpenID Connect Core §3.1.2.1).
 //!
-//! Three things are told apart: going on silently, showing the page *Continue as NAME on DEVICE*, and refusing because the
-//! application wants no page. The table is in `demand`; its test has a row for every cell.
+//! Four things are told apart: going on silently, showing the page *Continue as NAME on DEVICE*, showing the one that asks whether a
+//! stranger is allowed, and refusing because the application wants no page. One page at a time, and never both: the second one says
+//! all that the first does, so its tap confirms the sign-in, too. The table is in `demand`; its test has a row for every cell.
 
 use super::RedirectReason;
 use super::claims_request::ClaimsRequest;
@@ -25,6 +26,8 @@ pub struct Asked {
     login: bool,
     /// `prompt=select_account`.
     account: bool,
+    /// `prompt=consent`.
+    consent: bool,
     max_age: Option<Lifetime>,
     /// Only somebody who answered a page will do.
     confirmed: bool,
@@ -37,8 +40,10 @@ pub struct Asked {
 impl Asked {
     /// Reads `prompt`, `max_age`, `acr_values`, `claims` and `id_token_hint`.
     ///
-    /// `prompt=consent` asks for nothing more: an administrator has approved the client, which OpenID Connect Core §11 allows as
-    /// another condition than a page, and which keeps SDKs that always send it at zero clicks. Unknown values of `prompt` are
+    /// `prompt=consent` asks strangers' persons again, even for what they have allowed before. Of other clients it asks nothing:
+    /// an administrator has approved them, or the very person has registered them, by a program on the very device, to which alone
+    /// the code is of use. OpenID Connect Core §11 allows such conditions in place of a page, and SDKs always send the prompt once
+    /// they ask for `offline_access` (reference 4.3), so that a page here would be one at every sign-in. Unknown values of `prompt` are
     /// ignored (§3.1.2.1), so are `login_hint`, `display`, `ui_locales` and `claims_locales`: there is one account, one page.
     ///
     /// # Errors
@@ -60,6 +65,7 @@ impl Asked {
             silent,
             login: prompts.contains(&"login") || max_age == Some(Lifetime::from_secs(0)),
             account: prompts.contains(&"select_account"),
+            consent: prompts.contains(&"consent"),
             max_age,
             confirmed: only_confirmed(acr_values) || only_confirmed(claims.acr.iter().map(String::as_str)),
             subjects: claims.subjects,
@@ -145,6 +151,17 @@ impl Why {
     }
 }
 
+/// Whether the person must be asked to allow the client what it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// Never: it is no stranger.
+    NotNeeded,
+    /// They allowed it before.
+    Given,
+    /// They did not.
+    Missing,
+}
+
 /// What an authorization demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Demand {
@@ -152,12 +169,35 @@ pub enum Demand {
     Go(SignIn),
     /// The person is asked.
     Ask(Why),
+    /// The person is asked whether they allow the client; why they would have been asked in any case, if they would.
+    Consent(Option<Why>),
     /// It is refused.
     Refuse(RedirectReason),
 }
 
 /// Judges what an authorization of a client, in this browser, demands of the person.
-pub fn demand(client: &Client, asked: &Asked, browser: &Browser, now: UnixTime) -> Demand {
+pub fn demand(
+    client: &Client,
+    asked: &Asked,
+    allowance: Allowance,
+    browser: &Browser,
+    now: UnixTime,
+) -> Demand {
+    let asks = match allowance {
+        Allowance::NotNeeded => false,
+        Allowance::Given => asked.consent,
+        Allowance::Missing => true,
+    };
+    match of_sign_in(client, asked, browser, now) {
+        Demand::Go(_) if asks && asked.silent => Demand::Refuse(RedirectReason::ConsentNeeded),
+        Demand::Go(_) if asks => Demand::Consent(None),
+        Demand::Ask(why) if asks => Demand::Consent(Some(why)),
+        demand => demand,
+    }
+}
+
+/// What the sign-in alone demands.
+fn of_sign_in(client: &Client, asked: &Asked, browser: &Browser, now: UnixTime) -> Demand {
     let why = why(client, asked, browser, now);
     let needs_session = client.login() == Login::Session && browser.session().is_none();
     let refusal = match why {
@@ -213,7 +253,7 @@ fn silently(client: &Client, asked: &Asked, browser: &Browser, now: UnixTime) ->
     SignIn { auth_time, acr, session }
 }
 
-/// The sign-in of somebody who has just pressed *Continue*.
+/// The sign-in of somebody who has just pressed *Continue*, or *Allow* where *Continue* would have been asked.
 pub fn confirmed(client: &Client, browser: &Browser, now: UnixTime) -> SignIn {
     let session = match browser {
         Browser::SignedOut if !client.keeps_sessions() => SessionUse::Forget,
@@ -263,7 +303,62 @@ mod tests {
     /// Judges one request in the four browsers: unknown, signed in silently, signed in by a tap, signed out.
     fn row(login: Login, has_logout: bool, query: &str) -> [Demand; 4] {
         let (client, asked) = (client(login, has_logout), asked(query).unwrap());
-        browsers().map(|browser| demand(&client, &asked, &browser, at(NOW)))
+        browsers().map(|browser| demand(&client, &asked, Allowance::NotNeeded, &browser, at(NOW)))
+    }
+
+    /// As [`row`], for a stranger.
+    fn strange(login: Login, allowance: Allowance, query: &str) -> [Demand; 4] {
+        let (client, asked) = (client(login, false), asked(query).unwrap());
+        browsers().map(|browser| demand(&client, &asked, allowance, &browser, at(NOW)))
+    }
+
+    /// One page says both: whoever must confirm the sign-in does so by allowing.
+    #[test]
+    fn a_stranger_is_allowed_on_one_page() {
+        let consent = |why: Option<Why>| Demand::Consent(why);
+        let out = || consent(Some(Why::SignedOut));
+        let missing = |query| strange(Login::Ambient, Allowance::Missing, query);
+        let plain = [consent(None), consent(None), consent(None), out()];
+        for query in ["", "prompt=consent", "max_age=1", "prompt=x"] {
+            assert_eq!(missing(query), plain, "{query}");
+        }
+        for (query, why) in [
+            ("prompt=login", Why::Asked),
+            ("max_age=0", Why::Asked),
+            ("prompt=consent+login", Why::Asked),
+            ("prompt=select_account", Why::Account),
+        ] {
+            let both = || consent(Some(why));
+            assert_eq!(missing(query), [both(), both(), both(), out()], "{query}");
+        }
+        let step_up = missing(CONFIRMED);
+        assert_eq!(
+            step_up,
+            [consent(Some(Why::Confirmation)), consent(Some(Why::Confirmation)), consent(None), out()]
+        );
+        let needed = Demand::Refuse(RedirectReason::ConsentNeeded);
+        assert_eq!(missing("prompt=none"), [needed.clone(), needed.clone(), needed.clone(), NEEDED]);
+        assert_eq!(
+            strange(Login::Session, Allowance::Missing, "prompt=none"),
+            [NEEDED, needed.clone(), needed, NEEDED]
+        );
+        let always = || consent(Some(Why::Always));
+        assert_eq!(strange(Login::Confirm, Allowance::Missing, ""), [always(), always(), always(), out()]);
+    }
+
+    #[test]
+    fn what_was_allowed_is_asked_again_only_on_request() {
+        for query in ["", "prompt=none", "prompt=login", "prompt=select_account", CONFIRMED] {
+            assert_eq!(
+                strange(Login::Ambient, Allowance::Given, query),
+                row(Login::Ambient, false, query),
+                "{query}"
+            );
+        }
+        for query in ["prompt=consent", "prompt=consent+login"] {
+            let missing = strange(Login::Ambient, Allowance::Missing, query);
+            assert_eq!(strange(Login::Ambient, Allowance::Given, query), missing, "{query}");
+        }
     }
 
     const NEEDED: Demand = Demand::Refuse(RedirectReason::SignInNeeded);

@@ -114,6 +114,12 @@ pub enum RedirectReason {
     /// `prompt=none`, and the client shows a page every time.
     #[error("the person must confirm each sign-in to this application, and prompt=none allows no page")]
     PageNeeded,
+    /// `prompt=none`, and the client is a stranger that asks for what the person has not allowed.
+    #[error("the person must allow this application first, and prompt=none allows no page")]
+    ConsentNeeded,
+    /// The person pressed *Deny*.
+    #[error("the person did not allow this")]
+    ConsentDenied,
     /// The person of the network is not the expected one (`id_token_hint`, or `sub` in `claims`).
     #[error("another person is signed in: the account is the one of the network")]
     OtherPerson,
@@ -168,8 +174,9 @@ impl RedirectReason {
             | Self::TooLarge => ErrorCode::InvalidRequest,
             Self::SignInNeeded | Self::OtherPerson => ErrorCode::LoginRequired,
             Self::PageNeeded => ErrorCode::InteractionRequired,
+            Self::ConsentNeeded => ErrorCode::ConsentRequired,
             Self::Resource(_) => ErrorCode::InvalidTarget,
-            Self::Denied(_) | Self::Device | Self::Cancelled => ErrorCode::AccessDenied,
+            Self::Denied(_) | Self::Device | Self::Cancelled | Self::ConsentDenied => ErrorCode::AccessDenied,
             Self::Unavailable => ErrorCode::TemporarilyUnavailable,
             Self::Broken => ErrorCode::ServerError,
         }

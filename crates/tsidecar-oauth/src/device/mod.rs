@@ -210,6 +210,8 @@ pub struct Approval {
     pub listener: Listener,
     /// When: `auth_time`.
     pub at: UnixTime,
+    /// Whether the client was one that nobody vouches for: the grant rests on the consent of the person, who may withdraw it.
+    pub consented: bool,
 }
 
 impl Approval {
@@ -218,10 +220,12 @@ impl Approval {
         identity: &Identity,
         address: IpAddr,
         listener: &Listener,
+        vouched: Vouched,
         fresh: FreshId,
         now: UnixTime,
     ) -> Self {
         Self {
+            consented: vouched == Vouched::ByNobody,
             grant: GrantId::new(&identity.subject, fresh),
             subject: identity.subject.clone(),
             device: identity.device.id.clone(),

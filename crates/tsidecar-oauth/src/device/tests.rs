@@ -37,6 +37,7 @@ pub(crate) fn authorization(number: u8) -> DeviceAuthorization {
 
 pub(crate) fn approval() -> Approval {
     Approval {
+        consented: false,
         grant: GrantId::new(&alice().subject, FreshId::from_bytes([3; 16])),
         subject: alice().subject,
         device: alice().device.id,

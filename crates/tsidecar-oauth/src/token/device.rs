@@ -103,7 +103,7 @@ impl DeviceRedemption {
                 address: approval.address,
                 listener: approval.listener.clone(),
             }),
-            consented: false,
+            consented: approval.consented,
             exchange: None,
             scope: request.scope.clone(),
             resources: request.resources.clone(),
@@ -136,7 +136,7 @@ mod tests {
     use crate::policy::{Access, Denied, Policy, tests::alice};
     use crate::resource::tests::asking;
     use crate::settle::tests::at;
-    use crate::settle::{OfSession, Redeemed, redeem};
+    use crate::settle::{OfConsent, OfSession, Redeemed, redeem};
 
     fn poll(resources: &[&str]) -> DeviceCodeRequest {
         let resources = resources.iter().map(|&uri| uri.to_owned()).collect();
@@ -210,9 +210,9 @@ mod tests {
             (key, &None),
             "the key is the bond, not the place"
         );
-        let first = redeem(None, grant.clone(), OfSession::Open, at(1_060));
+        let first = redeem(None, grant.clone(), OfSession::Open, OfConsent::Holds, at(1_060));
         assert_eq!(first.outcome, Redeemed::New);
-        let second = redeem(first.write.as_ref(), grant, OfSession::Open, at(1_065));
+        let second = redeem(first.write.as_ref(), grant, OfSession::Open, OfConsent::Holds, at(1_065));
         assert_eq!(second.outcome, Redeemed::Replayed);
         assert!(second.write.unwrap().is_revoked());
         let other_person = Identity { subject: Subject::user(2), ..alice() };

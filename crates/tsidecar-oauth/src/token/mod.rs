@@ -195,6 +195,9 @@ pub enum TokenError {
     /// Everything that the client got before was withdrawn.
     #[error("the grant was withdrawn")]
     Withdrawn,
+    /// The person took back what they had allowed the client.
+    #[error("the person has withdrawn what they had allowed this client")]
+    ConsentWithdrawn,
     /// The grant is unknown.
     #[error("the grant is not known")]
     GrantUnknown,
@@ -262,6 +265,7 @@ impl TokenError {
             | Self::VerifierMismatch
             | Self::SignedOut
             | Self::Withdrawn
+            | Self::ConsentWithdrawn
             | Self::GrantUnknown
             | Self::GrantRevoked
             | Self::GrantExpired

@@ -140,6 +140,7 @@ pub const fn successor(rotated: Rotated) -> Result<Generation, TokenError> {
         Rotated::Expired => Err(TokenError::GrantExpired),
         Rotated::Unknown => Err(TokenError::GrantUnknown),
         Rotated::Ahead => Err(TokenError::RefreshAhead),
+        Rotated::ConsentWithdrawn => Err(TokenError::ConsentWithdrawn),
     }
 }
 

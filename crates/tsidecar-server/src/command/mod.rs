@@ -17,6 +17,7 @@ use crate::config::DEFAULT_PATH;
 pub mod ask;
 pub mod check_config;
 pub mod client;
+pub mod consent;
 pub mod demo;
 pub mod doctor;
 pub mod exit;
@@ -58,6 +59,9 @@ enum Command {
     /// Clients: the applications that people sign in to.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Consents: what people have allowed applications that nobody has checked.
+    #[command(subcommand)]
+    Consent(consent::ConsentCommand),
     /// Grants: what people have signed in to, and from where.
     #[command(subcommand)]
     Grant(grant::GrantCommand),
@@ -87,6 +91,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, inherited: Vec<UnixLis
         }
         Command::Client(command) => {
             print(audience, ask_daemon(&file, async |daemon| client::run(daemon, command).await))
+        }
+        Command::Consent(command) => {
+            print(audience, ask_daemon(&file, async |daemon| consent::run(daemon, command).await))
         }
         Command::Grant(command) => {
             print(audience, ask_daemon(&file, async |daemon| grant::run(daemon, command).await))
@@ -138,6 +145,7 @@ mod tests {
         assert_eq!(code(&["frobnicate"]), exit(Exit::Usage));
         assert_eq!(code(&["client", "add"]), exit(Exit::Usage));
         assert_eq!(code(&["grant", "revoke"]), exit(Exit::Usage));
+        assert_eq!(code(&["consent", "revoke"]), exit(Exit::Usage));
         assert_eq!(code(&["grant", "revoke", "AA", "--user", "userid:1"]), exit(Exit::Usage));
         // The id of a grant may begin with a dash.
         assert_eq!(code(&["grant", "revoke", "-AB"]), exit(Exit::Usage));

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod authorize;
+pub mod consents;
 pub mod device;
 pub mod device_authorization;
 pub mod health;

@@ -199,6 +199,7 @@ impl Asked<'_> {
             Redeemed::New => Ok(()),
             Redeemed::Replayed => refuse(TokenError::CodeReplayed),
             Redeemed::SignedOut => refuse(TokenError::SignedOut),
+            Redeemed::ConsentWithdrawn => refuse(TokenError::ConsentWithdrawn),
         }
     }
 

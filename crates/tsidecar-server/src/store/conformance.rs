@@ -3,7 +3,9 @@
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::client::{AuthMethod, ClientSpec};
+use tsidecar_oauth::consent::Wish;
 use tsidecar_oauth::device::{
     Approval, Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, DeviceRequest, LIFETIME,
     Polled, UserCode,
@@ -109,6 +111,9 @@ suite! {
     a_closed_store_refuses_changes_and_reads_on,
     parallel_redemptions_have_one_winner,
     parallel_refreshes_have_one_winner,
+    consents_are_remembered_used_and_withdrawn,
+    consents_come_in_pages_by_person,
+    a_withdrawn_consent_stops_codes_and_refreshes,
     a_mark_is_made_once,
     what_is_kept_for_a_time_is_forgotten_after_it,
     a_pushed_request_waits_for_its_client,
@@ -471,6 +476,7 @@ fn approval(number: u8) -> Approval {
     let facts = grant(number).facts().clone();
     let Holder::Person(seen) = facts.holder else { panic!("nobody") };
     Approval {
+        consented: false,
         grant: grant(number).id(),
         subject: facts.subject,
         device: seen.device,
@@ -478,6 +484,92 @@ fn approval(number: u8) -> Approval {
         listener: seen.listener,
         at: at(1_050),
     }
+}
+
+fn wish(host: &str, scope: &str) -> Wish {
+    Wish::new(MetadataDigest::from_bytes([7; 32]), host, &[], &Scope::parse(scope))
+}
+
+fn consents_are_remembered_used_and_withdrawn(store: &Arc<dyn Store>) {
+    let (alice, cli) = (Subject::user(1001), ClientId::parse("cli").unwrap());
+    let remember =
+        |wish: Wish, now| store.remember_consent(&alice, &cli, wish, at(now)).wait().unwrap();
+    let read = || store.consent(&alice, &cli).unwrap();
+    let withdraw = |now| store.withdraw_consent(&alice, &cli, at(now)).wait().unwrap();
+    assert_eq!((read(), withdraw(900)), (None, false));
+    remember(wish("app.test", "openid"), 1_000);
+    remember(wish("app.test", "openid"), 1_001);
+    let consent = read().unwrap();
+    assert_eq!((consent.allowed.len(), consent.used_at), (1, at(1_001)), "twice is once");
+    assert!(consent.covers(&wish("app.test", "openid")));
+    assert_eq!(store.consent(&Subject::user(2), &cli).unwrap(), None);
+    assert_eq!(store.consent(&alice, &ClientId::parse("other").unwrap()).unwrap(), None);
+    store.use_consent(&alice, &cli, at(2_000)).wait().unwrap();
+    assert_eq!(read().unwrap().used_at, at(1_001), "a day is near enough");
+    store.use_consent(&alice, &cli, at(90_000)).wait().unwrap();
+    assert_eq!(read().unwrap().used_at, at(90_000));
+    assert_eq!((withdraw(90_001), withdraw(90_002)), (true, false));
+    let gone = read().unwrap();
+    assert_eq!((gone.allowed.len(), gone.not_before), (0, at(90_001)));
+    // A withdrawal is remembered for longer than anything that was issued before lives.
+    assert_eq!(store.forget_expired(10, at(90_001 + 399 * 86_400)).wait().unwrap(), 0);
+    assert_eq!(store.forget_expired(10, at(90_001 + 400 * 86_400)).wait().unwrap(), 1);
+    assert_eq!(read(), None);
+}
+
+fn consents_come_in_pages_by_person(store: &Arc<dyn Store>) {
+    let people = [Subject::user(1), Subject::user(2)];
+    for subject in &people {
+        for client in ["a", "b", "c"] {
+            let client = ClientId::parse(client).unwrap();
+            store.remember_consent(subject, &client, wish("app.test", "openid"), at(1_000)).wait().unwrap();
+        }
+    }
+    for subject in &people {
+        let of = store.consents_of(subject, 10).unwrap();
+        assert!(of.len() == 3 && of.iter().all(|consent| consent.subject == *subject));
+    }
+    assert_eq!(store.consents_of(&Subject::user(3), 10).unwrap(), []);
+    assert_eq!(store.consents_of(&people[0], 2).unwrap().len(), 2);
+    let (mut seen, mut after) = (Vec::new(), None::<(Subject, ClientId)>);
+    loop {
+        let key = after.as_ref().map(|(subject, client)| (subject, client));
+        let page = store.consents_after(key, 4).unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.subject.clone(), last.client.clone()));
+        seen.extend(page);
+    }
+    assert_eq!(seen.len(), 6);
+    let changes = seen.windows(2).filter(|pair| pair[0].subject != pair[1].subject).count();
+    assert_eq!(changes, 1, "those of one person stand together");
+}
+
+fn a_withdrawn_consent_stops_codes_and_refreshes(store: &Arc<dyn Store>) {
+    let (alice, cli) = (Subject::user(1001), ClientId::parse("cli").unwrap());
+    let consented = |number: u8, issued_at| {
+        let facts = GrantFacts { consented: true, issued_at: at(issued_at), ..grant(number).facts().clone() };
+        Grant::new(grant(number).id(), facts, at(1_000))
+    };
+    let redeem = |number, issued_at| store.redeem(consented(number, issued_at), at(1_000)).wait().unwrap();
+    let rotate = |number, shown, now| {
+        store.rotate(grant(number).id(), generation(shown), at(now)).wait().unwrap()
+    };
+    assert_eq!(redeem(1, 990), Redeemed::ConsentWithdrawn, "there is none");
+    assert_eq!(store.grant(grant(1).id()).unwrap(), None);
+    store.remember_consent(&alice, &cli, wish("app.test", "openid"), at(980)).wait().unwrap();
+    assert_eq!((redeem(1, 990), redeem(2, 990)), (Redeemed::New, Redeemed::New));
+    assert_eq!(rotate(1, 0, 1_001), Rotated::Rotated(generation(1)));
+    assert!(store.withdraw_consent(&alice, &cli, at(1_002)).wait().unwrap());
+    assert_eq!(redeem(3, 1_001), Redeemed::ConsentWithdrawn);
+    assert_eq!(rotate(1, 1, 1_003), Rotated::ConsentWithdrawn);
+    assert!(store.grant(grant(1).id()).unwrap().unwrap().is_revoked());
+    // Given again: for what is issued from now on.
+    store.remember_consent(&alice, &cli, wish("app.test", "openid"), at(1_010)).wait().unwrap();
+    assert_eq!(rotate(1, 1, 1_011), Rotated::Revoked);
+    assert_eq!(rotate(2, 0, 1_011), Rotated::ConsentWithdrawn);
+    assert_eq!((redeem(4, 1_002), redeem(5, 1_010)), (Redeemed::ConsentWithdrawn, Redeemed::New));
+    // A grant that rests on none does not care.
+    assert_eq!(store.redeem(grant(6), at(1_011)).wait().unwrap(), Redeemed::New);
 }
 
 fn a_device_authorization_is_answered_once(store: &Arc<dyn Store>) {

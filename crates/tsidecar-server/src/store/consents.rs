@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::consent::{self, Allowed, Consent, Wish};
-use tsidecar_oauth::id::{ClientId, GrantId, Subject};
+use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Subject};
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::time::UnixTime;
 use tsidecar_oauth::uri::ResourceIndicator;
@@ -26,6 +26,7 @@ struct ConsentV1 {
 #[derive(Serialize, Deserialize)]
 struct AllowedV1 {
     redirect_host: String,
+    device: Option<DeviceId>,
     resources: Vec<ResourceIndicator>,
     scope: Scope,
     at: UnixTime,
@@ -35,6 +36,7 @@ impl From<&Consent> for ConsentV1 {
     fn from(consent: &Consent) -> Self {
         let allowed = consent.allowed.iter().map(|allowed| AllowedV1 {
             redirect_host: allowed.redirect_host.clone(),
+            device: allowed.device.clone(),
             resources: allowed.resources.clone(),
             scope: allowed.scope.clone(),
             at: allowed.at,
@@ -54,6 +56,7 @@ impl From<ConsentV1> for Consent {
     fn from(v1: ConsentV1) -> Self {
         let allowed = v1.allowed.into_iter().map(|v1| Allowed {
             redirect_host: v1.redirect_host,
+            device: v1.device,
             resources: v1.resources,
             scope: v1.scope,
             at: v1.at,
@@ -108,6 +111,17 @@ pub(super) fn remember(
 ) -> Result<(), ChangeError> {
     let stored = read(ledger.records(), subject, client)?;
     write(ledger, &consent::remember(stored.as_ref(), subject, client, wish, now))
+}
+
+/// Takes note that a consent was used.
+pub(super) fn used(
+    ledger: &mut Ledger,
+    subject: &Subject,
+    client: &ClientId,
+    now: UnixTime,
+) -> Result<(), ChangeError> {
+    let stored = read(ledger.records(), subject, client)?;
+    consent::used(stored.as_ref(), now).map_or(Ok(()), |next| write(ledger, &next))
 }
 
 /// Takes everything back; `true` when there was something.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use tsidecar_oauth::grant::{Generation, Grant};
-use tsidecar_oauth::settle::{self, Burned, OfSession, Redeemed, Rotated};
+use tsidecar_oauth::settle::{self, Burned, OfConsent, OfSession, Redeemed, Rotated};
 
 use super::conformance::{at, grant};
 use super::{DiskOptions, DiskStore, MemoryStore, Store};
@@ -47,7 +47,7 @@ fn on_model(stored: &mut Option<Grant>, step: Step) -> Outcome {
     let now = at(1_010);
     let (write, outcome) = match step {
         Step::Redeem => {
-            let settled = settle::redeem(stored.as_ref(), grant(1), OfSession::Open, now);
+            let settled = settle::redeem(stored.as_ref(), grant(1), OfSession::Open, OfConsent::Holds, now);
             (settled.write, Outcome::Redeemed(settled.outcome))
         }
         Step::Burn => {
@@ -55,7 +55,8 @@ fn on_model(stored: &mut Option<Grant>, step: Step) -> Outcome {
             (settled.write, Outcome::Burned(settled.outcome))
         }
         Step::Rotate(shown) => {
-            let settled = settle::rotate(stored.as_ref(), Generation::from_number(shown), now);
+            let settled =
+                settle::rotate(stored.as_ref(), Generation::from_number(shown), OfConsent::Holds, now);
             (settled.write, Outcome::Rotated(settled.outcome))
         }
         Step::Revoke => {

@@ -101,7 +101,8 @@ pub trait Store: Send + Sync + 'static {
     fn grants_after(&self, after: Option<GrantId>, limit: usize) -> Result<GrantPage, StoreError>;
 
     /// Redeems a code: writes its grant, or finds that it was written before and revokes it
-    /// ([`settle::redeem`](tsidecar_oauth::settle::redeem)). When its session was ended before, nothing is written.
+    /// ([`settle::redeem`](tsidecar_oauth::settle::redeem)). When its session was ended before, or the consent that it rests on was
+    /// withdrawn, nothing is written.
     fn redeem(&self, draft: Grant, now: UnixTime) -> Pending<Redeemed> {
         self.redeem_once(draft, Vec::new(), now)
     }
@@ -323,6 +324,12 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Consent>, StoreError>;
 
+    /// Reads what one person has allowed, at most `limit` clients, withdrawn ones too.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn consents_of(&self, subject: &Subject, limit: usize) -> Result<Vec<Consent>, StoreError>;
+
     /// Adds what a person has just allowed ([`consent::remember`](tsidecar_oauth::consent::remember)).
     fn remember_consent(
         &self,
@@ -331,6 +338,9 @@ pub trait Store: Send + Sync + 'static {
         wish: Wish,
         now: UnixTime,
     ) -> Pending<()>;
+
+    /// Takes note that a consent was used, which keeps it for longer ([`consent::used`](tsidecar_oauth::consent::used)).
+    fn use_consent(&self, subject: &Subject, client: &ClientId, now: UnixTime) -> Pending<()>;
 
     /// Takes everything back that a person has allowed a client ([`consent::withdraw`](tsidecar_oauth::consent::withdraw));
     /// `true` when there was something. What was issued on it is void from now on.

@@ -17,7 +17,7 @@ use tsidecar_oauth::id::{ClientId, GrantId, SessionId, Subject};
 use tsidecar_oauth::mark::Mark;
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::seal::CodeEpoch;
-use tsidecar_oauth::settle::{self, Burned, OfSession, Redeemed, Rotated};
+use tsidecar_oauth::settle::{self, Burned, OfConsent, OfSession, Redeemed, Rotated};
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 
 use super::consents;
@@ -72,8 +72,8 @@ impl<E: Engine> Store for E {
         self.submit(move |ledger| {
             ledger.saw(now);
             ledger.mark(&marks, now)?;
-            let session = session_of(ledger, &draft)?;
-            ledger.settle(draft.id(), |stored| settle::redeem(stored, draft, session, now))
+            let (session, consent) = (session_of(ledger, &draft)?, consent_of(ledger, &draft)?);
+            ledger.settle(draft.id(), |stored| settle::redeem(stored, draft, session, consent, now))
         })
     }
 
@@ -94,7 +94,11 @@ impl<E: Engine> Store for E {
         self.submit(move |ledger| {
             ledger.saw(now);
             ledger.mark(&marks, now)?;
-            ledger.settle(id, |stored| settle::rotate(stored, shown, now))
+            let consent = match ledger.grant(id)? {
+                Some(grant) => consent_of(ledger, &grant)?,
+                None => OfConsent::Holds,
+            };
+            ledger.settle(id, |stored| settle::rotate(stored, shown, consent, now))
         })
     }
 
@@ -376,6 +380,14 @@ impl<E: Engine> Store for E {
         consents::page(&self.records().read_after(Table::Consents, after, limit).map_err(StoreError::Io)?)
     }
 
+    fn consents_of(&self, subject: &Subject, limit: usize) -> Result<Vec<Consent>, StoreError> {
+        let range = GrantId::range(subject);
+        let entries = self.records().read_after(Table::Consents, Some(&range), limit);
+        let mut consents = consents::page(&entries.map_err(StoreError::Io)?)?;
+        consents.retain(|consent| consent.subject == *subject);
+        Ok(consents)
+    }
+
     fn remember_consent(
         &self,
         subject: &Subject,
@@ -387,6 +399,14 @@ impl<E: Engine> Store for E {
         self.submit(move |ledger| {
             ledger.saw(now);
             consents::remember(ledger, &subject, &client, &wish, now)
+        })
+    }
+
+    fn use_consent(&self, subject: &Subject, client: &ClientId, now: UnixTime) -> Pending<()> {
+        let (subject, client) = (subject.clone(), client.clone());
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            consents::used(ledger, &subject, &client, now)
         })
     }
 
@@ -415,6 +435,15 @@ fn session_of(ledger: &Ledger, draft: &Grant) -> Result<OfSession, StoreError> {
     let Some(id) = draft.facts().session else { return Ok(OfSession::Open) };
     let known: Option<(UnixTime, ())> = ledger.kept(Table::Sessions, id.as_bytes())?;
     Ok(if known.is_some() { OfSession::Ended } else { OfSession::Open })
+}
+
+fn consent_of(ledger: &Ledger, grant: &Grant) -> Result<OfConsent, StoreError> {
+    let facts = grant.facts();
+    if !facts.consented {
+        return Ok(OfConsent::Holds);
+    }
+    let consent = consents::read(ledger.records(), &facts.subject, &facts.client)?;
+    Ok(if facts.is_carried_by(consent.as_ref()) { OfConsent::Holds } else { OfConsent::Withdrawn })
 }
 
 fn end_session(ledger: &mut Ledger, id: SessionId, until: UnixTime) -> Result<bool, ChangeError> {

@@ -9,7 +9,7 @@ use super::page::{STYLE, page};
 use super::response::Answer;
 
 /// The style of this page alone, by its hash.
-const OWN_STYLE: &str = "'sha256-Wmsx8vH++Fvi/MpjIXS41q0HnYVu0H8QQrc23R2Pdb8='";
+pub(super) const OWN_STYLE: &str = "'sha256-Wmsx8vH++Fvi/MpjIXS41q0HnYVu0H8QQrc23R2Pdb8='";
 
 /// What the page says. All of it is text.
 #[derive(Debug, Template)]

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod body;
+pub mod consent;
 pub mod cookie;
 pub mod error;
 pub mod form;
@@ -11,3 +12,4 @@ pub mod inbound;
 pub mod navigation;
 pub mod page;
 pub mod response;
+pub mod words;

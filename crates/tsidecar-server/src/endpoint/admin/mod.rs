@@ -10,11 +10,14 @@
 //! | `/admin/keys/rotate` | POST |
 //! | `/admin/grants?user=&client=&device=&after=&limit=` | GET: a page of grants |
 //! | `/admin/grants/{id}/revoke` | POST |
+//! | `/admin/consents?user=&client=&after_user=&after_client=` | GET: a page of what people have allowed strangers |
+//! | `/admin/consents/revoke` | POST |
 //!
 //! The socket admits root and never tailscaled, and no request with a sign of a proxy gets here ([`crate::serve`]), so that a
 //! mistaken `tailscale serve` of this socket gives nobody anything.
 
 mod clients;
+mod consents;
 mod error;
 mod grants;
 mod keys;
@@ -49,6 +52,9 @@ where
         keys::rotate(Bench::of(app), request).await
     } else if let Some(rest) = path.strip_prefix(grants::PATH) {
         grants::route(&*app.store, app.clock.now(), rest, &request).await
+    } else if let Some(rest) = path.strip_prefix(consents::PATH) {
+        let rest = rest.to_owned();
+        consents::route(&*app.store, app.clock.now(), &rest, request).await
     } else if path.starts_with("/admin/") {
         status::route(app, &request).await
     } else {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use tsidecar_oauth::client::{
     AuthMethod, Client, ClientKeys, ClientSpec, GrantType, Login, LogoutSpec, PkceRule,
 };
+use tsidecar_oauth::consent::Consent;
 use tsidecar_oauth::grant::Grant;
 use tsidecar_oauth::jose::{Algorithm, VerifyAlgorithm};
 use tsidecar_oauth::policy::Access;
@@ -369,6 +370,91 @@ pub struct GrantsAnswer {
 pub struct RevokeAnswer {
     /// Whether it was not revoked until now.
     pub revoked: bool,
+}
+
+/// What a person has allowed a client, as it is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConsentAnswer {
+    /// `sub` of the person.
+    pub subject: String,
+    /// The client.
+    pub client_id: String,
+    /// What was allowed, oldest first.
+    pub allowed: Vec<AllowedAnswer>,
+    /// When it was given or used last, to a day.
+    pub used_at: UnixTime,
+}
+
+/// One thing that was allowed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AllowedAnswer {
+    /// The host to return to, the scheme of an application, or `device code`.
+    pub redirect_host: String,
+    /// The stable identifier of the device, where it returns to a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The resources.
+    pub resources: Vec<String>,
+    /// The scope.
+    pub scope: String,
+    /// When.
+    pub at: UnixTime,
+}
+
+impl From<&Consent> for ConsentAnswer {
+    fn from(consent: &Consent) -> Self {
+        let allowed = consent.allowed.iter().map(|allowed| AllowedAnswer {
+            redirect_host: allowed.redirect_host.clone(),
+            device: allowed.device.as_ref().map(|device| device.as_str().to_owned()),
+            resources: allowed.resources.iter().map(ToString::to_string).collect(),
+            scope: allowed.scope.to_string(),
+            at: allowed.at,
+        });
+        Self {
+            subject: consent.subject.as_str().to_owned(),
+            client_id: consent.client.as_str().to_owned(),
+            allowed: allowed.collect(),
+            used_at: consent.used_at,
+        }
+    }
+}
+
+/// Whose consent, and to whom.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentKey {
+    /// `sub` of the person.
+    pub subject: String,
+    /// The client.
+    pub client_id: String,
+}
+
+impl From<&Consent> for ConsentKey {
+    fn from(consent: &Consent) -> Self {
+        Self {
+            subject: consent.subject.as_str().to_owned(),
+            client_id: consent.client.as_str().to_owned(),
+        }
+    }
+}
+
+/// The answer to `GET /admin/consents`: those of one page of the store that were asked for, perhaps none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ConsentsAnswer {
+    /// The consents; those of one person stand together.
+    pub consents: Vec<ConsentAnswer>,
+    /// `after_user` and `after_client` of the next page; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<ConsentKey>,
+}
+
+/// The answer to `POST /admin/consents/revoke`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct WithdrawAnswer {
+    /// Whether anything was allowed until now.
+    pub withdrawn: bool,
+    /// Grants that were live until now.
+    pub ended_grants: usize,
 }
 
 /// The answer to `GET /admin/status`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::Request;
 use tsidecar_oauth::authorize::{
-    CONTINUE, DirectError, PAGE_LIFETIME, RedirectReason, RedirectTarget, Why, confirmed, seal_reason,
+    CONTINUE, Demand, DirectError, PAGE_LIFETIME, RedirectReason, RedirectTarget, Why, confirmed, seal_reason,
 };
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::par::PushedId;
@@ -13,6 +13,7 @@ use tsidecar_oauth::seal::SealedForm;
 
 use super::asked::{Asked, find_client};
 use super::browser::read;
+use super::consent::{self, Again};
 use super::visit::{Granted, Visit};
 use super::{Outcome, Refused, Stay};
 use crate::app::App;
@@ -20,7 +21,7 @@ use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::web::ask::Ask;
 use crate::web::inbound::Inbound;
-use crate::web::{cookie, form};
+use crate::web::{cookie, form, words};
 use crate::{audit, entropy};
 
 /// Shows the page.
@@ -28,17 +29,8 @@ use crate::{audit, entropy};
 /// # Errors
 /// [`Refused`] when the request is too large to be carried by it.
 pub(super) fn show(snapshot: &Snapshot, visit: &Visit<'_>, why: Why) -> Result<Outcome, Refused> {
-    let Asked { client, params, target, pushed, key } = &visit.asked;
-    let form = SealedForm {
-        subject: visit.identity().subject.clone(),
-        device: visit.identity().device.id.clone(),
-        client: client.id().clone(),
-        request: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        pushed: pushed.map(|id| *id.as_bytes()),
-        key: *key,
-        expires_at: visit.now.after(PAGE_LIFETIME),
-    };
-    let sealed = snapshot.sealing.seal_form(&form, entropy::nonce());
+    let Asked { client, target, .. } = &visit.asked;
+    let sealed = snapshot.sealing.seal_form(&form_of(visit), entropy::nonce());
     let sealed = sealed.map_err(|error| visit.back(seal_reason(error)))?;
     audit::asked(visit.identity(), client, why);
     let page = Ask {
@@ -47,12 +39,26 @@ pub(super) fn show(snapshot: &Snapshot, visit: &Visit<'_>, why: Why) -> Result<O
         place: &place(target),
         name: name(visit.identity()),
         login: &visit.identity().login,
-        device: short(&visit.identity().device.name),
+        device: words::device(&visit.identity().device.name),
         reason: reason(why),
         form: sealed.expose(),
     };
     let answer = page.answer(target.policy_source().as_deref());
     answer.map(Outcome::Page).ok_or_else(|| visit.back(RedirectReason::Broken))
+}
+
+/// The facts that the form of a page carries.
+pub(super) fn form_of(visit: &Visit<'_>) -> SealedForm {
+    let Asked { client, params, pushed, key, .. } = &visit.asked;
+    SealedForm {
+        subject: visit.identity().subject.clone(),
+        device: visit.identity().device.id.clone(),
+        client: client.id().clone(),
+        request: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        pushed: pushed.map(|id| *id.as_bytes()),
+        key: *key,
+        expires_at: visit.now.after(PAGE_LIFETIME),
+    }
 }
 
 /// Takes the answer of a person.
@@ -91,6 +97,10 @@ pub(super) async fn answered(
         audit::cancelled(visit.identity(), &client);
         return Err(visit.back(RedirectReason::Cancelled));
     }
+    // What needs a consent by now (its metadata has changed, or the consent was withdrawn) gets it on the page that says so.
+    if let Demand::Consent(why) = visit.demand() {
+        return consent::show(snapshot, &visit, why, Again::Changed);
+    }
     audit::confirmed(visit.identity(), &client);
     let sign_in = confirmed(&client, &visit.browser, visit.now);
     let granted: Granted = visit.sign_in(app, sign_in).await?;
@@ -115,7 +125,7 @@ impl Decision {
 }
 
 /// The request of a form: its client as it is now, its target proven anew.
-async fn restore(
+pub(super) async fn restore(
     app: &App,
     snapshot: &Snapshot,
     caller: &Caller,
@@ -131,14 +141,9 @@ async fn restore(
 }
 
 /// What a person is called: by display name, else by login, else by subject.
-fn name(identity: &Identity) -> &str {
+pub(super) fn name(identity: &Identity) -> &str {
     let names = [identity.display_name.as_str(), identity.login.as_str()];
     names.into_iter().find(|name| !name.is_empty()).unwrap_or(identity.subject.as_str())
-}
-
-/// The first label of a device's name: what its owner calls it.
-fn short(device: &str) -> &str {
-    device.split('.').next().unwrap_or(device)
 }
 
 /// Where the person goes, in words: the host, or the application on this device.
@@ -162,7 +167,7 @@ fn place(target: &RedirectTarget) -> String {
 }
 
 /// Why the page is shown, in words.
-const fn reason(why: Why) -> &'static str {
+pub(super) const fn reason(why: Why) -> &'static str {
     match why {
         Why::SignedOut => "You signed out in this browser.",
         Why::Asked => "The application wants to be sure that it is you.",
@@ -208,11 +213,5 @@ mod tests {
             let target = RedirectTarget::prove(&params, Some(&client), &issuer).unwrap();
             assert_eq!(place(&target), expected);
         }
-    }
-
-    #[test]
-    fn a_device_has_a_short_name() {
-        assert_eq!(short("alice-laptop.tail.test"), "alice-laptop");
-        assert_eq!(short(""), "");
     }
 }

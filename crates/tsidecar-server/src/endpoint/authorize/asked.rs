@@ -54,7 +54,7 @@ pub(super) async fn resolve(
     let refuse = |reason: RedirectReason| {
         audit::authorization_refused(caller, &client, reason);
         match &outer {
-            Ok(target) => Refused::Back(Box::new(target.clone()), reason, None),
+            Ok(target) => Refused::back(&client, target, reason),
             Err(_) => Refused::Stay(Stay::Direct(DirectError::NoTarget(reason))),
         }
     };

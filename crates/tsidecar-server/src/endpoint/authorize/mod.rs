@@ -3,7 +3,9 @@
 mod ask;
 mod asked;
 mod browser;
+mod consent;
 mod stay;
+mod stranger;
 mod visit;
 mod who;
 
@@ -14,9 +16,11 @@ use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::authorize::{
     AuthorizationResponse, Demand, DirectError, RedirectReason, RedirectTarget, ResponseMode,
 };
+use tsidecar_oauth::client::Client;
 
 use self::asked::resolve;
 use self::browser::{check, check_frame, elsewhere, read};
+use self::consent::Again;
 use self::stay::{Stay, page};
 use self::visit::{Granted, Visit};
 use crate::app::App;
@@ -32,7 +36,22 @@ use crate::web::{cookie, form_post};
 /// Where a request goes: back to the application, or nowhere.
 enum Refused {
     Stay(Stay),
-    Back(Box<RedirectTarget>, RedirectReason, Option<RefusedNode>),
+    Back(Box<Back>),
+}
+
+/// A request that is refused at the application, if it may be led there ([`stranger::release`]).
+struct Back {
+    client: Arc<Client>,
+    target: RedirectTarget,
+    reason: RedirectReason,
+    node: Option<RefusedNode>,
+}
+
+impl Refused {
+    fn back(client: &Arc<Client>, target: &RedirectTarget, reason: RedirectReason) -> Self {
+        let (client, target) = (Arc::clone(client), target.clone());
+        Self::Back(Box::new(Back { client, target, reason, node: None }))
+    }
 }
 
 impl From<Stay> for Refused {
@@ -64,7 +83,9 @@ pub async fn handle(
 ) -> Answer {
     // After a POST the browser must go on with GET (RFC 9700 §4.12).
     let status = if request.method() == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND };
-    answer(status, authorize(app, snapshot, caller, request).await)
+    let navigation = Navigation::of(request.headers());
+    let outcome = authorize(app, snapshot, caller, request).await;
+    answer(status, stranger::release(app, snapshot, caller, navigation, outcome).await)
 }
 
 /// Takes the answer of a person who was shown the page.
@@ -74,7 +95,21 @@ pub async fn handle_answer(
     caller: &Caller,
     request: Request<Inbound>,
 ) -> Answer {
-    answer(StatusCode::SEE_OTHER, ask::answered(app, snapshot, caller, request).await)
+    let navigation = Navigation::of(request.headers());
+    let outcome = ask::answered(app, snapshot, caller, request).await;
+    answer(StatusCode::SEE_OTHER, stranger::release(app, snapshot, caller, navigation, outcome).await)
+}
+
+/// Takes the answer of a person who was asked whether they allow a stranger.
+pub async fn handle_consent(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Answer {
+    let navigation = Navigation::of(request.headers());
+    let outcome = consent::answered(app, snapshot, caller, request).await;
+    answer(StatusCode::SEE_OTHER, stranger::release(app, snapshot, caller, navigation, outcome).await)
 }
 
 fn answer(status: StatusCode, outcome: Result<Outcome, Refused>) -> Answer {
@@ -85,10 +120,10 @@ fn answer(status: StatusCode, outcome: Result<Outcome, Refused>) -> Answer {
             answer
         }
         Ok(Outcome::Page(answer)) => answer,
-        Err(Refused::Back(target, reason, None)) => go(status, &target.with_error(reason)),
-        Err(Refused::Back(target, reason, Some(node))) => {
-            go(status, &target.with_detail(reason, &node.to_string()))
-        }
+        Err(Refused::Back(back)) => match back.node {
+            None => go(status, &back.target.with_error(back.reason)),
+            Some(node) => go(status, &back.target.with_detail(back.reason, &node.to_string())),
+        },
         Err(Refused::Stay(stay)) => page(&stay),
     }
 }
@@ -123,12 +158,13 @@ async fn authorize(
     if navigation.hides_cookies() && cookie.is_none() && asked.client.keeps_sessions() {
         let reason = RedirectReason::SignInNeeded;
         audit::authorization_refused(caller, &asked.client, reason);
-        return Err(Refused::Back(Box::new(asked.target), reason, None));
+        return Err(Refused::back(&asked.client, &asked.target, reason));
     }
     let visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
     match visit.demand() {
         Demand::Go(sign_in) => visit.sign_in(app, sign_in).await.map(Outcome::Granted),
         Demand::Ask(why) => ask::show(snapshot, &visit, why),
+        Demand::Consent(why) => consent::show(snapshot, &visit, why, Again::No),
         Demand::Refuse(reason) => {
             audit::authorization_refused(caller, &visit.asked.client, reason);
             Err(visit.back(reason))

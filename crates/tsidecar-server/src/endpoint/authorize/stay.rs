@@ -4,6 +4,7 @@ use hyper::StatusCode;
 use tsidecar_oauth::authorize::{DirectError, RedirectReason};
 
 use crate::audit;
+use crate::identity::RefusedNode;
 use crate::web::page::Notice;
 use crate::web::response::Answer;
 
@@ -16,6 +17,8 @@ pub(super) enum Stay {
     NotNavigation,
     /// Nobody may be redirected.
     Direct(DirectError),
+    /// An error that a stranger is not told, for the person has not allowed it anything (attack A51).
+    Withheld(RedirectReason, Option<RefusedNode>),
     /// The request is unusable as HTTP.
     Unusable(StatusCode, String),
     /// The headers contradict what whois says.
@@ -35,6 +38,7 @@ pub(super) fn page(stay: &Stay) -> Answer {
         Stay::Elsewhere => (StatusCode::FORBIDDEN, ELSEWHERE, String::new()),
         Stay::Unreadable => (StatusCode::BAD_REQUEST, UNREADABLE, String::new()),
         Stay::Direct(error) => (status_for(error), notice_for(error), error.to_string()),
+        Stay::Withheld(reason, node) => (status_of(*reason), WITHHELD, told(*reason, *node)),
         Stay::Unusable(status, why) => (*status, UNUSABLE, why.clone()),
     };
     let [title, what, cure] = notice;
@@ -66,6 +70,11 @@ const UNREADABLE: [&str; 3] = [
     "This answer cannot be read",
     "It was changed on its way, or this service has got new keys since the page was shown. Nothing was done.",
     "Go back to the application and start again.",
+];
+const WITHHELD: [&str; 3] = [
+    "The sign-in did not work",
+    "You have not allowed this application anything yet, so you are not sent to it with an error.",
+    "Go back to the application and start again. If it happens again, tell the person who runs it what stands below.",
 ];
 const UNUSABLE: [&str; 3] = [
     "The application sent a request that cannot be read",
@@ -108,8 +117,22 @@ const fn notice_for(error: &DirectError) -> [&'static str; 3] {
 
 const fn status_for(error: &DirectError) -> StatusCode {
     match error {
-        DirectError::NoTarget(RedirectReason::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
-        DirectError::NoTarget(RedirectReason::Broken) => StatusCode::INTERNAL_SERVER_ERROR,
+        DirectError::NoTarget(reason) => status_of(*reason),
         _ => StatusCode::BAD_REQUEST,
     }
+}
+
+const fn status_of(reason: RedirectReason) -> StatusCode {
+    match reason {
+        RedirectReason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        RedirectReason::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+        RedirectReason::Denied(_) | RedirectReason::Device => StatusCode::FORBIDDEN,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// What the application would have been told.
+fn told(reason: RedirectReason, node: Option<RefusedNode>) -> String {
+    let code = reason.code();
+    node.map_or_else(|| format!("{code}: {reason}"), |node| format!("{code}: {reason}: {node}"))
 }

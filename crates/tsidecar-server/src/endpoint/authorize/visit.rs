@@ -2,22 +2,24 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use tsidecar_oauth::assurance::Assurance;
 
 use hyper::header::HeaderValue;
+use tsidecar_oauth::assurance::{Assurance, MetadataDigest};
 use tsidecar_oauth::authorize::{
-    Admitted, AuthorizationRequest, Demand, Occasion, RedirectReason, RedirectTarget, demand, seal_reason,
+    Admitted, Allowance, AuthorizationRequest, Demand, Occasion, RedirectReason, RedirectTarget, demand,
+    seal_reason,
 };
 use tsidecar_oauth::client::Client;
+use tsidecar_oauth::consent::{self, Consent, Wish};
 use tsidecar_oauth::id::{GrantId, SessionId};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::secret::AuthorizationCode;
 use tsidecar_oauth::session::{Browser, SIGNED_OUT_LIFETIME, Session, SessionCookie, SessionUse, SignIn};
 use tsidecar_oauth::time::UnixTime;
 
-use super::Refused;
 use super::asked::{Asked, unstored};
 use super::who::{Nobody, identify};
+use super::{Back, Refused};
 use crate::app::App;
 use crate::clients;
 use crate::peer::{Caller, Origin};
@@ -45,6 +47,8 @@ pub(super) struct Visit<'a> {
     admitted: Admitted,
     /// What the client is worth.
     pub(super) assurance: Assurance,
+    /// What the person has allowed it, if it is a stranger.
+    pub(super) consent: Option<Consent>,
     /// What is known of the browser.
     pub(super) browser: Browser,
     /// The moment.
@@ -65,7 +69,7 @@ impl<'a> Visit<'a> {
     ) -> Result<Self, Refused> {
         let Origin::Address(address) = caller.origin() else { return Err(super::Stay::Outside.into()) };
         let (client, target) = (&*asked.client, &asked.target);
-        let back = |reason| Refused::Back(Box::new(target.clone()), reason, None);
+        let back = |reason| Refused::back(&asked.client, target, reason);
         let request =
             AuthorizationRequest::validate(&asked.params, client, target.clone(), &snapshot.resources);
         // A `dpop_jkt` that differs was refused at /par.
@@ -79,7 +83,10 @@ impl<'a> Visit<'a> {
         })?;
         let identity = identify(app, snapshot, caller, client).await.map_err(|nobody| match nobody {
             Nobody::Stay(stay) => Refused::Stay(stay),
-            Nobody::Back(reason, why) => Refused::Back(Box::new(target.clone()), reason, why),
+            Nobody::Back(reason, node) => {
+                let (client, target) = (Arc::clone(&asked.client), target.clone());
+                Refused::Back(Box::new(Back { client, target, reason, node }))
+            }
         })?;
         let expected = request.asked().check_person(&identity, &snapshot.signing, &snapshot.issuer);
         let (policy, resources) = (&snapshot.policy, &snapshot.resources);
@@ -93,7 +100,12 @@ impl<'a> Visit<'a> {
         let browser = browser(app, snapshot, &identity, cookie, now).map_err(back)?;
         let assurance = clients::assurance(app, snapshot, client, target.redirect_uri(), &identity);
         let assurance = assurance.map_err(|error| back(unstored(&error)))?;
-        Ok(Self { snapshot, caller, address, asked, admitted, assurance, browser, now })
+        let consent = match assurance {
+            Assurance::Stranger => app.store.consent(&identity.subject, client.id()),
+            Assurance::Approved | Assurance::Here => Ok(None),
+        };
+        let consent = consent.map_err(|error| back(unstored(&error)))?;
+        Ok(Self { snapshot, caller, address, asked, admitted, assurance, consent, browser, now })
     }
 
     /// Who asks, by whois of now.
@@ -103,12 +115,38 @@ impl<'a> Visit<'a> {
 
     /// What the request demands of the person.
     pub(super) fn demand(&self) -> Demand {
-        demand(&self.asked.client, self.admitted.request().asked(), &self.browser, self.now)
+        let allowance = match (self.assurance, &self.consent) {
+            (Assurance::Approved | Assurance::Here, _) => Allowance::NotNeeded,
+            (Assurance::Stranger, Some(consent)) if consent.covers(&self.wish()) => Allowance::Given,
+            (Assurance::Stranger, Some(_) | None) => Allowance::Missing,
+        };
+        self.demand_with(allowance)
+    }
+
+    /// What the sign-in alone demands, once the client is allowed.
+    pub(super) fn demand_of_sign_in(&self) -> Demand {
+        self.demand_with(Allowance::NotNeeded)
+    }
+
+    fn demand_with(&self, allowance: Allowance) -> Demand {
+        demand(&self.asked.client, self.admitted.request().asked(), allowance, &self.browser, self.now)
+    }
+
+    /// What the client wants to be allowed: what will be granted, by what it is now.
+    pub(super) fn wish(&self) -> Wish {
+        let request = self.admitted.request();
+        Wish::of_redirect(
+            MetadataDigest::of(&self.asked.client),
+            self.asked.target.redirect_uri(),
+            &self.identity().device.id,
+            request.resources(),
+            request.scope(),
+        )
     }
 
     /// Sends the person back with a reason.
     pub(super) fn back(&self, reason: RedirectReason) -> Refused {
-        Refused::Back(Box::new(self.asked.target.clone()), reason, None)
+        Refused::back(&self.asked.client, &self.asked.target, reason)
     }
 
     /// Goes on: seals a code, and the session if one is to be written.
@@ -139,6 +177,10 @@ impl<'a> Visit<'a> {
             audit::authorization_refused(self.caller, &client, reason);
             self.back(reason)
         })?;
+        if consent::used(self.consent.as_ref(), self.now).is_some() {
+            // Nothing rests on it but for how long the consent is kept, so nobody waits.
+            drop(app.store.use_consent(&self.identity().subject, client.id(), self.now));
+        }
         audit::authorized(self.identity(), &client, &code);
         Ok(Granted { target: self.asked.target, code: sealed, cookie })
     }

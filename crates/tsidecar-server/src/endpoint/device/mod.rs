@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
+use tsidecar_oauth::assurance::{Assurance, MetadataDigest};
 use tsidecar_oauth::client::{Client, GrantType};
+use tsidecar_oauth::consent::Wish;
 use tsidecar_oauth::device::{
     AnswerForm, Approval, Decided, DeviceAnswer, DeviceAuthorization, DeviceRequest, FormError, Relation,
     UserCode, Vouched, may_approve,
@@ -157,11 +159,11 @@ impl Visit<'_> {
         };
         let client = &*client;
         self.app.devices.was_right(device);
-        self.admit(&request, client)?;
+        let vouched = self.admit(&request, client)?;
         let form = AnswerForm::new(&self.identity, user, request.code, self.now);
         let form = self.snapshot.sealing.seal_answer(&form, entropy::nonce());
         let form = form.map_err(|error| Stay::Broken(error.to_string()))?;
-        Ok(self.shown(client, &request, user).question(&form))
+        Ok(self.shown(client, &request, user).question(vouched, &form))
     }
 
     /// One of the buttons was pressed.
@@ -181,9 +183,12 @@ impl Visit<'_> {
         let client = &*client;
         let said = match answer {
             Some("allow") => {
-                self.admit(&request, client)?;
-                let listener = self.caller.listener();
-                let approval = Approval::of(&self.identity, self.address, listener, entropy::id(), self.now);
+                let vouched = self.admit(&request, client)?;
+                if vouched == Vouched::ByNobody {
+                    self.remember(&request, client).await?;
+                }
+                let (listener, fresh) = (self.caller.listener(), entropy::id());
+                let approval = Approval::of(&self.identity, self.address, listener, vouched, fresh, self.now);
                 DeviceAnswer::Approved(approval)
             }
             Some("deny") => DeviceAnswer::Denied,
@@ -215,16 +220,31 @@ impl Visit<'_> {
         Ok((serves && stands).then_some((open.request, client)))
     }
 
-    /// Judges whether this person may say yes at all.
-    fn admit(&self, request: &DeviceRequest, client: &Client) -> Result<(), Stay> {
+    /// Remembers what the person allows a client that nobody vouches for, durably, before its device gets anything: they see it among
+    /// what they have allowed and may take it back. It spares them no page: this one always asks.
+    async fn remember(&self, request: &DeviceRequest, client: &Client) -> Result<(), Stay> {
+        let wish = Wish::of_device(MetadataDigest::of(client), &request.resources, &request.scope);
+        let subject = &self.identity.subject;
+        self.app.store.remember_consent(subject, client.id(), wish.clone(), self.now).await?;
+        audit::consent_given(&self.identity, client, &wish);
+        Ok(())
+    }
+
+    /// Judges whether this person may say yes at all, and tells who vouches for the client: an administrator, who wrote it down or has
+    /// approved what it is now, or nobody. There is no redirect by which a document could be trusted.
+    fn admit(&self, request: &DeviceRequest, client: &Client) -> Result<Vouched, Stay> {
         let refused = |reason: String| {
             audit::device_not_admitted(self.caller, client, &self.identity, &reason);
             Stay::Denied(reason)
         };
         self.snapshot.policy.admit(client, &self.identity).map_err(|denied| refused(denied.to_string()))?;
         let relation = Relation::of(request.requester.as_ref(), &self.identity);
-        let vouched = if client.is_by_administrator() { Vouched::ByAdministrator } else { Vouched::ByNobody };
-        may_approve(vouched, relation).map_err(|foreign| refused(foreign.to_string()))
+        let vouched = match clients::assurance(self.app, self.snapshot, client, "", &self.identity)? {
+            Assurance::Approved => Vouched::ByAdministrator,
+            Assurance::Here | Assurance::Stranger => Vouched::ByNobody,
+        };
+        may_approve(vouched, relation).map_err(|foreign| refused(foreign.to_string()))?;
+        Ok(vouched)
     }
 
     fn not_open(&self) -> Answer {

@@ -4,13 +4,14 @@ use askama::Template;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use tsidecar_oauth::client::Client;
-use tsidecar_oauth::device::{DeviceRequest, Relation, UserCode};
+use tsidecar_oauth::device::{DeviceRequest, Relation, UserCode, Vouched};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::secret::TokenText;
 use tsidecar_oauth::time::UnixTime;
 
 use crate::web::page::{self, Notice, STYLE};
 use crate::web::response::Answer;
+use crate::web::words::{self, ago, meaning};
 
 /// The style of these pages beside that of all pages, by its hash.
 const OWN_STYLE: &str = "'sha256-Gx063gGAo4Zxa7+9rsGeX7zW19RVfpsfe+SffAwg4Z8='";
@@ -39,6 +40,7 @@ struct Entry<'a> {
 #[template(path = "device_answer.html")]
 struct Question<'a> {
     client: &'a str,
+    unverified: bool,
     client_id: &'a str,
     device: &'a str,
     owner: String,
@@ -77,12 +79,13 @@ pub(super) struct Shown<'a> {
 
 impl Shown<'_> {
     /// The page with the two buttons.
-    pub(super) fn question(&self, form: &TokenText) -> Answer {
+    pub(super) fn question(&self, vouched: Vouched, form: &TokenText) -> Answer {
         let requester = self.request.requester.as_ref();
         let relation = Relation::of(requester, self.identity);
         let device = requester.map_or("an unknown device", |requester| &requester.name);
         let question = Question {
-            client: self.client.name(),
+            client: &words::name(self.client.name()),
+            unverified: vouched == Vouched::ByNobody,
             client_id: self.client.id().as_str(),
             device,
             owner: owner(relation),
@@ -182,26 +185,6 @@ fn warning(relation: Relation<'_>, device: &str, client: &str) -> String {
     }
 }
 
-fn ago(started: UnixTime, now: UnixTime) -> String {
-    match started.until(now).as_secs() / 60 {
-        0 => "less than a minute ago".to_owned(),
-        1 => "a minute ago".to_owned(),
-        minutes => format!("{minutes} minutes ago"),
-    }
-}
-
-/// What a scope means to a person; a resource's own scopes are shown as they are called.
-fn meaning(scope: &str) -> String {
-    match scope {
-        "openid" => "who you are".to_owned(),
-        "profile" => "your name and picture".to_owned(),
-        "email" => "your e-mail address".to_owned(),
-        "groups" => "your groups".to_owned(),
-        "offline_access" => "to stay signed in".to_owned(),
-        other => format!("the permission \u{201c}{other}\u{201d}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use base64ct::{Base64, Encoding};
@@ -225,11 +208,5 @@ mod tests {
     fn whatever_a_device_is_called_is_text() {
         let entry = Entry { person: "<script>", problem: "\"><b>", code: None }.render().unwrap();
         assert!(!entry.contains("<script>") && !entry.contains("<b>"));
-    }
-
-    #[test]
-    fn times_are_told_as_people_do() {
-        let ago = |seconds: u64| ago(UnixTime::from_secs(1_000), UnixTime::from_secs(1_000 + seconds));
-        assert_eq!([ago(59), ago(60), ago(599)], ["less than a minute ago", "a minute ago", "9 minutes ago"]);
     }
 }

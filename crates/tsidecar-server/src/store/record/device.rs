@@ -47,6 +47,7 @@ enum AnswerV1<'a> {
         address: IpAddr,
         listener: Cow<'a, Listener>,
         at: UnixTime,
+        consented: bool,
     },
 }
 
@@ -117,6 +118,7 @@ impl<'a> AnswerV1<'a> {
                 address: approval.address,
                 listener: Cow::Borrowed(&approval.listener),
                 at: approval.at,
+                consented: approval.consented,
             },
         }
     }
@@ -127,7 +129,7 @@ impl From<AnswerV1<'_>> for Option<DeviceAnswer> {
         match v1 {
             AnswerV1::None => None,
             AnswerV1::Denied => Some(DeviceAnswer::Denied),
-            AnswerV1::Approved { grant, subject, device, address, listener, at } => {
+            AnswerV1::Approved { grant, subject, device, address, listener, at, consented } => {
                 Some(DeviceAnswer::Approved(Approval {
                     grant,
                     subject: subject.into_owned(),
@@ -135,6 +137,7 @@ impl From<AnswerV1<'_>> for Option<DeviceAnswer> {
                     address,
                     listener: listener.into_owned(),
                     at,
+                    consented,
                 }))
             }
         }
@@ -178,11 +181,12 @@ mod tests {
     }
 
     fn answers() -> impl Strategy<Value = Option<DeviceAnswer>> {
-        let approval = (any::<[u8; 16]>(), any::<i64>(), devices(), any::<IpAddr>(), times());
-        let approval = approval.prop_map(|(fresh, user, device, address, at)| {
+        let approval = (any::<[u8; 16]>(), any::<i64>(), devices(), any::<IpAddr>(), times(), any::<bool>());
+        let approval = approval.prop_map(|(fresh, user, device, address, at, consented)| {
             let subject = Subject::user(user);
             let grant = GrantId::new(&subject, FreshId::from_bytes(fresh));
-            let approval = Approval { grant, subject, device, address, listener: Listener::host(), at };
+            let listener = Listener::host();
+            let approval = Approval { grant, subject, device, address, listener, at, consented };
             Some(DeviceAnswer::Approved(approval))
         });
         prop_oneof![Just(None), Just(Some(DeviceAnswer::Denied)), approval]

@@ -1,0 +1,198 @@
+//! `/consents`: what a person has allowed applications that nobody has checked, and its end by their own hand.
+
+use std::sync::Arc;
+
+use hyper::{Method, Request, StatusCode};
+use tsidecar_oauth::consent::{Allowed, CONSENTS, Consent, DEVICE_CODE, WithdrawalForm};
+use tsidecar_oauth::device::FormError;
+use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::time::UnixTime;
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::identity::{RefusedNode, Sighting};
+use crate::peer::{Caller, Origin};
+use crate::snapshot::Snapshot;
+use crate::web::consent::{App as Entry, Apps};
+use crate::web::inbound::Inbound;
+use crate::web::navigation::Navigation;
+use crate::web::page::{Notice, unavailable};
+use crate::web::response::Answer;
+use crate::web::{body, form, words};
+use crate::{audit, clients, consents, entropy};
+
+/// Applications that are shown; nobody has pressed *Allow* for more of them.
+const MOST: usize = 200;
+
+/// What a form is told that was shown too long ago, or to somebody else.
+const STALE: &str = "The page was too old, or it was shown to somebody else. Nothing was done.";
+
+/// Why a visit ends on a page that shows nothing.
+enum Stay {
+    /// Through Funnel, or from an address that whois does not know.
+    Outside,
+    /// Not a window of the browser's own.
+    NotWindow,
+    /// A form that no page of ours sent.
+    Forged,
+    /// A device whose person nobody can tell.
+    Refused(RefusedNode),
+    /// The request is unusable as HTTP.
+    Unusable(StatusCode, String),
+    /// A passing state.
+    Unavailable(String),
+    /// Our own fault.
+    Broken(String),
+}
+
+impl<E: Into<Failure>> From<E> for Stay {
+    fn from(error: E) -> Self {
+        match error.into() {
+            Failure::Refused { description, .. } => Self::Unusable(StatusCode::BAD_REQUEST, description),
+            Failure::Http { status, description } => Self::Unusable(status, description.to_owned()),
+            Failure::Unavailable { why, .. } => Self::Unavailable(why),
+            Failure::Broken { why } => Self::Broken(why),
+        }
+    }
+}
+
+/// Answers a person.
+pub async fn handle(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Answer {
+    visit(app, snapshot, caller, request).await.unwrap_or_else(Stay::page)
+}
+
+async fn visit(
+    app: &App,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    request: Request<Inbound>,
+) -> Result<Answer, Stay> {
+    let Origin::Address(_) = caller.origin() else { return Err(Stay::Outside) };
+    if !Navigation::of(request.headers()).is_window() {
+        return Err(Stay::NotWindow);
+    }
+    let identity = match snapshot.recognise(app.tailnet.identify_caller(caller).await?) {
+        Sighting::Person(identity) => identity,
+        Sighting::Unknown => return Err(Stay::Outside),
+        Sighting::Workload(_) => return Err(Stay::Refused(RefusedNode::Tagged)),
+        Sighting::Refused(refused) => return Err(Stay::Refused(refused)),
+    };
+    let now = app.clock.now();
+    if request.method() == Method::GET {
+        return list(app, snapshot, &identity, StatusCode::OK, "", now);
+    }
+    let (parts, body) = request.into_parts();
+    if !form::is_our_own(&parts.headers, &snapshot.issuer) {
+        audit::form_forged(caller, &identity);
+        return Err(Stay::Forged);
+    }
+    let params = body::form(&parts.headers, parts.uri.query(), body).await?;
+    let form = snapshot.sealing.open_withdrawal(params.get("form").unwrap_or_default());
+    let client = match form.map_err(FormError::Seal).and_then(|form| form.check(&identity, now)) {
+        Ok(client) => client,
+        Err(error) => {
+            audit::form_refused(caller, &identity, error);
+            return list(app, snapshot, &identity, StatusCode::BAD_REQUEST, STALE, now);
+        }
+    };
+    consents::withdraw(&*app.store, &identity.subject, &client, "person", now).await?;
+    let done = format!("{client} can do nothing as you any more. It has to ask you again.");
+    list(app, snapshot, &identity, StatusCode::OK, &done, now)
+}
+
+/// The page.
+fn list(
+    app: &App,
+    snapshot: &Snapshot,
+    identity: &Identity,
+    status: StatusCode,
+    done: &str,
+    now: UnixTime,
+) -> Result<Answer, Stay> {
+    let consents = app.store.consents_of(&identity.subject, MOST)?;
+    let standing: Vec<&Consent> = consents.iter().filter(|consent| !consent.allowed.is_empty()).collect();
+    let mut apps = Vec::new();
+    for consent in standing {
+        let form = WithdrawalForm::new(identity, &consent.client, now);
+        let form = snapshot.sealing.seal_withdrawal(&form, entropy::nonce());
+        let form = form.map_err(|error| Stay::Broken(error.to_string()))?;
+        // Nothing is fetched for a list: an application with a document is called by its address.
+        let known = clients::find_here(&*app.store, snapshot, &consent.client, now)?;
+        let name = known.map(|client| words::name(client.name())).filter(|name| !name.is_empty());
+        apps.push(Entry {
+            client: name.unwrap_or_else(|| consent.client.to_string()),
+            client_id: consent.client.as_str(),
+            allowed: consent.allowed.iter().rev().map(|allowed| line(allowed, now)).collect(),
+            form: form.expose().to_owned(),
+        });
+    }
+    let names = [identity.display_name.as_str(), identity.login.as_str()];
+    let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or(identity.subject.as_str());
+    let page = Apps { action: CONSENTS, name, apps, done };
+    page.answer(status).ok_or_else(|| Stay::Broken("the page cannot be made".to_owned()))
+}
+
+/// Where it returns to, what it may, and since when.
+fn line(allowed: &Allowed, now: UnixTime) -> [String; 3] {
+    let place = match (allowed.redirect_host.as_str(), &allowed.device) {
+        (DEVICE_CODE, _) => "By a code".to_owned(),
+        (host, None) => host.to_owned(),
+        (host, Some(_)) => format!("A program ({host})"),
+    };
+    let scopes = allowed.scope.iter().map(|token| words::meaning(token.as_str()));
+    let resources = allowed.resources.iter().map(|uri| format!("access to {uri}"));
+    let gets: Vec<_> = scopes.chain(resources).collect();
+    [place, gets.join(", "), words::ago(allowed.at, now)]
+}
+
+impl Stay {
+    fn page(self) -> Answer {
+        let (status, [title, what, cure], detail) = match self {
+            Self::Outside => (StatusCode::FORBIDDEN, OUTSIDE, String::new()),
+            Self::NotWindow => (StatusCode::FORBIDDEN, NOT_WINDOW, String::new()),
+            Self::Forged => (StatusCode::FORBIDDEN, FORGED, String::new()),
+            Self::Refused(node) => (StatusCode::FORBIDDEN, REFUSED, node.to_string()),
+            Self::Unusable(status, why) => (status, UNUSABLE, why),
+            Self::Unavailable(why) => return unavailable(&why),
+            Self::Broken(why) => {
+                tracing::error!(error.reason = %why, "a request failed on our side");
+                (StatusCode::INTERNAL_SERVER_ERROR, BROKEN, String::new())
+            }
+        };
+        audit::ended_on_page(title);
+        Notice { title, what, cure, detail: &detail }.answer(status)
+    }
+}
+
+const OUTSIDE: [&str; 3] = [
+    "Open this from your tailnet",
+    "What somebody has allowed is shown only to them, and this device is not connected to the tailnet.",
+    "Connect Tailscale on this device, then load this page again.",
+];
+const NOT_WINDOW: [&str; 3] = [
+    "This page was not opened by you",
+    "A web page tried to open it inside itself or in the background.",
+    "Open it in a tab of its own.",
+];
+const FORGED: [&str; 3] = [
+    "This was not sent by you",
+    "Another web page, or a program, tried to answer in your name. Nothing was done.",
+    "If you meant it, open this page anew.",
+];
+const REFUSED: [&str; 3] = [
+    "Nobody can be signed in from this device",
+    "The tailnet does not say reliably whose device this is.",
+    "Use another device of yours.",
+];
+const UNUSABLE: [&str; 3] =
+    ["This request cannot be read", "What arrived is not what our page sends.", "Open this page anew."];
+const BROKEN: [&str; 3] = [
+    "An error on our side",
+    "The service could not do what you asked.",
+    "Try again; if it stays like this, tell the person who runs this service.",
+];
