@@ -66,15 +66,12 @@ pub async fn run(daemon: &Daemon, command: ConsentCommand) -> Result<Output, Com
         }
         ConsentCommand::Revoke(Revoke { user, client }) => {
             // Both named: also where nothing is remembered any more, but a grant may live.
-            let keys = match (&user, &client) {
-                (Some(subject), Some(client)) => {
-                    vec![ConsentKey { subject: subject.clone(), client_id: client.clone() }]
-                }
-                _ => {
-                    let found = matching(daemon, &Filter { user, client }).await?;
-                    let key = |ConsentAnswer { subject, client_id, .. }| ConsentKey { subject, client_id };
-                    found.into_iter().map(key).collect()
-                }
+            let keys = if let (Some(subject), Some(client)) = (&user, &client) {
+                vec![ConsentKey { subject: subject.clone(), client_id: client.clone() }]
+            } else {
+                let found = matching(daemon, &Filter { user, client }).await?;
+                let key = |ConsentAnswer { subject, client_id, .. }| ConsentKey { subject, client_id };
+                found.into_iter().map(key).collect()
             };
             let mut outcome = Outcome::default();
             for key in keys {
@@ -131,7 +128,8 @@ fn table(found: &[ConsentAnswer], now: UnixTime) -> String {
     if found.is_empty() {
         return "There is no such consent.".to_owned();
     }
-    let mut rows = vec![["USER", "CLIENT", "RETURNS TO", "GIVEN", "RESOURCES", "SCOPE"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["USER", "CLIENT", "RETURNS TO", "GIVEN", "RESOURCES", "SCOPE"].map(str::to_owned).to_vec()];
     for consent in found {
         rows.extend(consent.allowed.iter().map(|allowed| {
             let place = match &allowed.device {
@@ -139,7 +137,8 @@ fn table(found: &[ConsentAnswer], now: UnixTime) -> String {
                 None => allowed.redirect_host.clone(),
             };
             let given = format!("{} ago", length(allowed.at.until(now)));
-            let resources = if allowed.resources.is_empty() { "-".to_owned() } else { allowed.resources.join(" ") };
+            let resources =
+                if allowed.resources.is_empty() { "-".to_owned() } else { allowed.resources.join(" ") };
             let (subject, client) = (consent.subject.clone(), consent.client_id.clone());
             vec![subject, client, place, given, resources, allowed.scope.clone()]
         }));
@@ -154,7 +153,10 @@ mod tests {
     #[test]
     fn a_filter_survives_a_query() {
         let filter = Filter { user: Some("userid:5".into()), client: Some("https://a.test/c?x&y".into()) };
-        assert_eq!(path(&filter, None), "/admin/consents?user=userid%3A5&client=https%3A%2F%2Fa.test%2Fc%3Fx%26y");
+        assert_eq!(
+            path(&filter, None),
+            "/admin/consents?user=userid%3A5&client=https%3A%2F%2Fa.test%2Fc%3Fx%26y"
+        );
         let after = ConsentKey { subject: "userid:5".into(), client_id: "a b".into() };
         let none = path(&Filter::default(), Some(&after));
         assert_eq!(none, "/admin/consents?after_user=userid%3A5&after_client=a+b");
@@ -164,10 +166,15 @@ mod tests {
     fn nothing_withdrawn_is_no_success() {
         let done = |withdrawn, ended_grants| {
             let key = ConsentKey { subject: "userid:5".into(), client_id: "app".into() };
-            told(&Outcome { consents: vec![Done { key, answer: WithdrawAnswer { withdrawn, ended_grants } }] })
+            told(&Outcome {
+                consents: vec![Done { key, answer: WithdrawAnswer { withdrawn, ended_grants } }],
+            })
         };
         assert_eq!(done(true, 2).text, "1 consent is withdrawn, 2 grants are ended.");
-        assert_eq!([done(true, 0).exit, done(false, 1).exit, done(false, 0).exit], [Exit::Ok, Exit::Ok, Exit::Failed]);
+        assert_eq!(
+            [done(true, 0).exit, done(false, 1).exit, done(false, 0).exit],
+            [Exit::Ok, Exit::Ok, Exit::Failed]
+        );
         assert_eq!(told(&Outcome::default()).exit, Exit::Failed);
     }
 }

@@ -492,8 +492,7 @@ fn wish(host: &str, scope: &str) -> Wish {
 
 fn consents_are_remembered_used_and_withdrawn(store: &Arc<dyn Store>) {
     let (alice, cli) = (Subject::user(1001), ClientId::parse("cli").unwrap());
-    let remember =
-        |wish: Wish, now| store.remember_consent(&alice, &cli, wish, at(now)).wait().unwrap();
+    let remember = |wish: Wish, now| store.remember_consent(&alice, &cli, wish, at(now)).wait().unwrap();
     let read = || store.consent(&alice, &cli).unwrap();
     let withdraw = |now| store.withdraw_consent(&alice, &cli, at(now)).wait().unwrap();
     assert_eq!((read(), withdraw(900)), (None, false));
@@ -551,9 +550,8 @@ fn a_withdrawn_consent_stops_codes_and_refreshes(store: &Arc<dyn Store>) {
         Grant::new(grant(number).id(), facts, at(1_000))
     };
     let redeem = |number, issued_at| store.redeem(consented(number, issued_at), at(1_000)).wait().unwrap();
-    let rotate = |number, shown, now| {
-        store.rotate(grant(number).id(), generation(shown), at(now)).wait().unwrap()
-    };
+    let rotate =
+        |number, shown, now| store.rotate(grant(number).id(), generation(shown), at(now)).wait().unwrap();
     assert_eq!(redeem(1, 990), Redeemed::ConsentWithdrawn, "there is none");
     assert_eq!(store.grant(grant(1).id()).unwrap(), None);
     store.remember_consent(&alice, &cli, wish("app.test", "openid"), at(980)).wait().unwrap();

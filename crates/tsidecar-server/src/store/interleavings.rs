@@ -98,6 +98,9 @@ fn judge(order: &[Step], outcomes: &[Outcome]) {
                 exists = true;
             }
             Outcome::Redeemed(Redeemed::SignedOut) => panic!("nobody signs out here: {order:?}"),
+            Outcome::Redeemed(Redeemed::ConsentWithdrawn) | Outcome::Rotated(Rotated::ConsentWithdrawn) => {
+                panic!("nothing rests on a consent here: {order:?}")
+            }
             Outcome::Burned(Burned::Unused) => {
                 assert!(!exists, "burned after use in {order:?}");
                 (exists, ended) = (true, true);

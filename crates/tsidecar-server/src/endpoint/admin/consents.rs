@@ -110,7 +110,11 @@ fn list(store: &dyn Store, asked: &Asked) -> Result<ConsentsAnswer, AdminError> 
 }
 
 /// Takes one back, on disk before the answer. Whoever wants to hear of the end of a grant is told by the same change.
-async fn withdraw(store: &dyn Store, now: UnixTime, asked: &ConsentKey) -> Result<WithdrawAnswer, AdminError> {
+async fn withdraw(
+    store: &dyn Store,
+    now: UnixTime,
+    asked: &ConsentKey,
+) -> Result<WithdrawAnswer, AdminError> {
     let (subject, client) = key(&asked.subject, &asked.client_id)?;
     let done = consents::withdraw(store, &subject, &client, "administrator", now).await?;
     Ok(WithdrawAnswer { withdrawn: done.was_there, ended_grants: done.ended })

@@ -431,10 +431,7 @@ pub struct ConsentKey {
 
 impl From<&Consent> for ConsentKey {
     fn from(consent: &Consent) -> Self {
-        Self {
-            subject: consent.subject.as_str().to_owned(),
-            client_id: consent.client.as_str().to_owned(),
-        }
+        Self { subject: consent.subject.as_str().to_owned(), client_id: consent.client.as_str().to_owned() }
     }
 }
 

@@ -16,7 +16,7 @@ use tsidecar_oauth::params::Params;
 use tsidecar_oauth::provenance::{Provenance, Registrar};
 use tsidecar_oauth::seal::SealedConsent;
 use tsidecar_oauth::time::UnixTime;
-use tsidecar_oauth::uri::{RedirectUri, redirect_host};
+use tsidecar_oauth::uri::{RedirectUri, ResourceIndicator, redirect_host};
 
 use super::ask::{self, form_of, name, restore};
 use super::asked::unstored;
@@ -64,7 +64,7 @@ pub(super) fn show(
         client_id: client.id().as_str(),
         origin: origin(client, identity, visit.now),
         place: place(redirect_uri),
-        resources: wish.resources.iter().map(|uri| uri.as_str()).collect(),
+        resources: wish.resources.iter().map(ResourceIndicator::as_str).collect(),
         gets: wish.scope.iter().map(|token| words::meaning(token.as_str())).collect(),
         name: name(identity),
         login: &identity.login,
