@@ -12,6 +12,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tsidecar_server::demo::{Script, Tailscaled};
+use tsidecar_server::store::{DiskOptions, DiskStore, RegisteredClient, Store as _};
 
 use super::{
     browser::App,
@@ -39,6 +40,8 @@ pub(crate) struct Setup {
     edit: Option<Edit>,
     unready: bool,
     pinned_issuer: bool,
+    /// Clients that registered themselves.
+    registered: Vec<RegisteredClient>,
 }
 
 impl Setup {
@@ -88,6 +91,12 @@ impl Setup {
         self
     }
 
+    /// A client that registered itself in an earlier run.
+    pub(crate) fn registered(mut self, client: RegisteredClient) -> Self {
+        self.registered.push(client);
+        self
+    }
+
     pub(crate) fn start(self) -> Daemon {
         Daemon::start(self)
     }
@@ -106,10 +115,14 @@ impl Daemon {
         Setup::default().start()
     }
 
-    fn start(setup: Setup) -> Self {
+    fn start(mut setup: Setup) -> Self {
         let unready = setup.unready;
+        let registered = std::mem::take(&mut setup.registered);
         let mut daemon = Self::prepare(setup);
         copy(ready_state(), &daemon.path("state"));
+        if !registered.is_empty() {
+            daemon.put_registered(registered);
+        }
         daemon.launch();
         if !unready {
             daemon.wait_until_ready();
@@ -175,6 +188,17 @@ impl Daemon {
     pub(crate) fn wait_until_ready(&self) {
         let app = App::public(self);
         self.eventually("alice can sign in", || app.authorize(&ALICE, &[]).redirect("code").is_some());
+    }
+
+    /// Writes registered clients, as a run before would have; the daemon must not be running.
+    pub(crate) fn put_registered(&self, clients: Vec<RegisteredClient>) {
+        assert!(self.process.is_none(), "the daemon holds its database");
+        let store = DiskStore::open(&self.path("state/db"), DiskOptions::default()).unwrap();
+        for client in clients {
+            let now = client.used_at;
+            store.put_registered(client, now).wait().unwrap();
+        }
+        store.close();
     }
 
     /// Repeats a question until the answer is yes.

@@ -4,6 +4,7 @@ pub(crate) mod browser;
 pub(crate) mod daemon;
 pub(crate) mod host;
 pub(crate) mod proof;
+pub(crate) mod strangers;
 pub(crate) mod tailnet;
 pub(crate) mod visitor;
 pub(crate) mod wire;

@@ -371,3 +371,60 @@ async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
     .await;
     waiting.into_iter().filter_map(|(_, done)| done).collect()
 }
+
+/// Asks for what follows `/admin/consents`, and gives the answer as text.
+async fn consents(store: &MemoryStore, method: &str, rest: &str, body: &str) -> String {
+    let uri = format!("/admin/consents{rest}");
+    let body = Full::new(Bytes::from(body.to_owned()));
+    let request = Request::builder().method(method).uri(&uri).body(body).unwrap();
+    let rest = request.uri().path().strip_prefix(super::consents::PATH).unwrap().to_owned();
+    let answered = super::consents::route(store, UnixTime::from_secs(1_100), &rest, request).await;
+    let answered = answered.unwrap_or_else(|error| error.answer());
+    let status = answered.status().as_u16();
+    let body = answered.into_body().collect().await.unwrap().to_bytes();
+    format!("{status} {}", String::from_utf8_lossy(&body))
+}
+
+#[tokio::test]
+async fn consents_are_listed_and_withdrawn() {
+    use tsidecar_oauth::assurance::MetadataDigest;
+    use tsidecar_oauth::consent::Wish;
+    use tsidecar_oauth::id::{ClientId, Subject};
+    use tsidecar_oauth::scope::Scope;
+    let store = MemoryStore::new();
+    let (alice, client) = (Subject::user(7), ClientId::parse("https://a.test/c").unwrap());
+    let wish = Wish::new(MetadataDigest::from_bytes([1; 32]), "a.test", &[], &Scope::parse("openid"));
+    store.remember_consent(&alice, &client, wish, UnixTime::from_secs(1_000)).await.unwrap();
+    let one = r#"200 {"consents":[{"subject":"userid:7","client_id":"https://a.test/c","allowed":[{"redirect_host":"a.test","resources":[],"scope":"openid","at":1000}],"used_at":1000}]}"#;
+    let none = r#"200 {"consents":[]}"#;
+    for (rest, expected) in [
+        ("", one),
+        ("?user=userid:7&client=https://a.test/c", one),
+        ("?user=userid:8", none),
+        ("?client=other", none),
+        ("?after_user=userid:7&after_client=https://a.test/c", none),
+    ] {
+        assert_eq!(consents(&store, "GET", rest, "").await, expected, "{rest}");
+    }
+    for (method, rest, body, status) in [
+        ("GET", "?person=x", "", "400"),
+        ("GET", "?user=a&user=b", "", "400"),
+        ("GET", "?after_user=userid:1", "", "400"),
+        ("GET", "?after_user=userid:x&after_client=cli", "", "400"),
+        ("POST", "", "", "405"),
+        ("GET", "/revoke", "", "405"),
+        ("POST", "/else", "", "404"),
+        ("POST", "/revoke", "{}", "400"),
+        ("POST", "/revoke", r#"{"subject":"userid:x","client_id":"cli"}"#, "400"),
+        ("POST", "/revoke", r#"{"subject":"userid:7","client_id":"cli","all":true}"#, "400"),
+    ] {
+        let answer = consents(&store, method, rest, body).await;
+        assert!(answer.starts_with(status), "{method} {rest} {body}: {answer}");
+    }
+    let key = r#"{"subject":"userid:7","client_id":"https://a.test/c"}"#;
+    for withdrawn in [true, false] {
+        let expected = format!(r#"200 {{"withdrawn":{withdrawn},"ended_grants":0}}"#);
+        assert_eq!(consents(&store, "POST", "/revoke", key).await, expected);
+    }
+    assert_eq!(consents(&store, "GET", "", "").await, none);
+}

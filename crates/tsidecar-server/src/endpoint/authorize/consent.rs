@@ -192,7 +192,8 @@ fn origin(client: &Client, identity: &Identity, now: UnixTime) -> String {
             match &registration.by {
                 Registrar::Application(who) => {
                     let device = words::device(&who.device_name);
-                    let by = if who.subject == identity.subject { "you" } else { &who.login };
+                    let name = words::name(&who.login);
+                    let by = if who.subject == identity.subject { "you" } else { &name };
                     format!("registered by {by}, on {device}, {ago}")
                 }
                 Registrar::Workload { node } => {
@@ -213,7 +214,7 @@ fn warning(client: &Client, identity: &Identity, redirect_uri: &str) -> String {
         && let Registrar::Application(who) = &registration.by
     {
         if who.subject != identity.subject {
-            sentences.push(format!("{} registered it, not you.", who.login));
+            sentences.push(format!("{} registered it, not you.", words::name(&who.login)));
         } else if who.device != identity.device.id {
             sentences.push(format!(
                 "It was registered on {}, another device of yours.",

@@ -1,0 +1,246 @@
+//! What was allowed is seen and taken back: by the person at `/consents`, by an administrator, and what that ends (attacks A42, A49).
+
+use insta::assert_snapshot;
+
+use crate::consent_page::daemon;
+use crate::support::{
+    ALICE, App, BOB, Daemon, Request,
+    daemon::SECRET,
+    strangers::{asks, consent, own},
+    tailnet::{INTERNET, PHONE},
+    visitor::{ORIGIN, Visitor, form_token},
+    wire::form,
+};
+
+const WEB: &str = "https://app.test/callback";
+
+fn stranger(daemon: &Daemon) -> App<'_> {
+    App { daemon, id: "webmcp", secret: None, redirect_uri: WEB }
+}
+
+/// Everything that a person got for a stranger.
+struct Got {
+    access: String,
+    refresh: String,
+    code: String,
+    form: String,
+}
+
+fn get(daemon: &Daemon) -> Got {
+    let mut alice = Visitor::new(stranger(daemon), &ALICE);
+    let page = alice.authorize(&[]);
+    let done = alice.decide(&page, "allow");
+    let tokens = alice.app.redeem(&ALICE, &done.redirected("code"), &[]);
+    let code = alice.authorize(&[]).redirected("code");
+    let (access, refresh) = (tokens.member("access_token"), tokens.member("refresh_token"));
+    Got { access, refresh, code, form: form_token(&page) }
+}
+
+fn introspect(daemon: &Daemon, token: &str) -> bool {
+    let request = Request::post("/introspect", &[("token", token)]).basic("web", SECRET);
+    daemon.send(&ALICE, request).json()["active"] == true
+}
+
+/// Nothing of it works any more, and the person is asked anew.
+#[track_caller]
+fn check_ended(daemon: &Daemon, got: &Got) {
+    let app = stranger(daemon);
+    assert_eq!(app.refresh(&ALICE, &got.refresh, &[]).error(), "invalid_grant");
+    let redeemed = app.redeem(&ALICE, &got.code, &[]);
+    assert_eq!((redeemed.status, redeemed.error()), (400, "invalid_grant".to_owned()));
+    assert_eq!(app.userinfo(&ALICE, &got.access).status, 401);
+    assert!(!introspect(daemon, &got.access) && !introspect(daemon, &got.refresh));
+    let mut alice = Visitor::new(app, &ALICE);
+    assert!(asks(&alice.authorize(&[])));
+    // A page of before gives nothing again.
+    let again = alice.send(consent(&got.form, "allow"));
+    assert!(asks(&again) && again.text().contains("Something has changed since"), "{}", again.show());
+    assert!(asks(&alice.authorize(&[])));
+}
+
+fn daemon_that_introspects() -> Daemon {
+    crate::consent_page::setup().tables("[compat]\nintrospect_any_client = true").start()
+}
+
+/// A42: the code issued before it, the refresh token, the access token.
+#[test]
+fn an_administrator_withdraws() {
+    let daemon = daemon_that_introspects();
+    let got = get(&daemon);
+    assert!(
+        introspect(&daemon, &got.access) && stranger(&daemon).userinfo(&ALICE, &got.access).status == 200
+    );
+    let text = String::from_utf8(daemon.run(&["consent", "list"]).stdout).unwrap();
+    assert!(
+        text.starts_with("USER")
+            && text.contains("userid:1001  webmcp  app.test")
+            && text.contains("openid profile email groups"),
+        "{text}"
+    );
+    daemon.at(5);
+    let output = daemon.run(&["consent", "revoke", "--user", "userid:1001", "--client", "webmcp"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), text.as_str()),
+        (Some(0), "1 consent is withdrawn, 1 grant is ended.\n")
+    );
+    check_ended(&daemon, &got);
+    assert_eq!(
+        String::from_utf8(daemon.run(&["consent", "list"]).stdout).unwrap(),
+        "There is no such consent.\n"
+    );
+    let again = daemon.run(&["consent", "revoke", "--client", "webmcp", "--json"]);
+    assert_eq!((again.status.code(), again.stdout), (Some(1), b"{\n  \"consents\": []\n}\n".to_vec()));
+    assert!(daemon.log().contains("consent_withdrawn"));
+    // It may be given again, for what comes from now on.
+    daemon.at(10);
+    let mut alice = Visitor::new(stranger(&daemon), &ALICE);
+    let code = alice.allow(&[]).redirected("code");
+    assert_eq!(alice.app.redeem(&ALICE, &code, &[]).status, 200);
+    assert_eq!(alice.app.refresh(&ALICE, &got.refresh, &[]).error(), "invalid_grant");
+}
+
+/// On disk when it is answered.
+#[test]
+fn a_withdrawal_survives() {
+    let mut daemon = daemon_that_introspects();
+    let got = get(&daemon);
+    daemon.at(5);
+    let output = daemon.run(&["consent", "revoke", "--client", "webmcp"]);
+    assert_eq!(output.status.code(), Some(0));
+    daemon.kill();
+    daemon.relaunch();
+    check_ended(&daemon, &got);
+}
+
+#[test]
+fn an_administrator_sees_what_people_have_allowed() {
+    let daemon = daemon();
+    get(&daemon);
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let output = daemon.run(&[&["consent", "list", "--json"], arguments].concat());
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let mut all = json(&[]);
+    let first = &mut all["consents"][0];
+    let times = [first["used_at"].take(), first["allowed"][0]["at"].take()];
+    assert!(times.iter().all(serde_json::Value::is_number));
+    assert_eq!(
+        all,
+        serde_json::json!({"consents": [{
+            "subject": "userid:1001",
+            "client_id": "webmcp",
+            "used_at": null,
+            "allowed": [{"redirect_host": "app.test", "resources": [], "scope": "openid profile email groups", "at": null}],
+        }]})
+    );
+    assert_eq!(
+        json(&["--user", "userid:1001", "--client", "webmcp"])["consents"].as_array().unwrap().len(),
+        1
+    );
+    for none in [["--user", "userid:1"], ["--client", "cli"]] {
+        assert_eq!(json(&none), serde_json::json!({"consents": []}));
+    }
+}
+
+#[test]
+fn a_person_sees_what_they_have_allowed() {
+    let daemon = daemon();
+    get(&daemon);
+    let page = daemon.send(&ALICE, Request::get("/consents"));
+    assert_eq!(
+        (page.status, page.header("cache-control"), page.header("x-frame-options")),
+        (200, Some("no-store"), Some("DENY"))
+    );
+    let text = page.text();
+    let body = text.split_once("<body>").unwrap().1.replace(&form_token(&page), "[form]");
+    assert_snapshot!(body, @r#"
+
+    <main>
+    <h1>What you have allowed</h1>
+    <p>You are Alice Äxample. Here are the applications that nobody has checked and that you have allowed to sign in as you. Whatever one of them has got ends when you withdraw that, and it has to ask you again.</p>
+    <section>
+    <h2><bdi>Web MCP</bdi> <span class="tag">unverified</span></h2>
+    <p><small>webmcp</small></p>
+    <dl>
+    <dt>app.test</dt><dd>who you are, your name and picture, your e-mail address, your groups <small>(less than a minute ago)</small></dd>
+    </dl>
+    <form method="post" action="/consents">
+    <input type="hidden" name="form" value="[form]">
+    <div class="buttons"><button type="submit" id="withdraw-1">Withdraw</button></div>
+    </form>
+    </section>
+    </main>
+    </body>
+    </html>
+    "#);
+    let nothing = daemon.send(&BOB, Request::get("/consents")).text();
+    assert!(
+        nothing.contains("<p id=\"none\">There is none.</p>") && !nothing.contains("webmcp"),
+        "{nothing}"
+    );
+}
+
+#[test]
+fn a_person_withdraws() {
+    let daemon = daemon_that_introspects();
+    let got = get(&daemon);
+    let page = daemon.send(&ALICE, Request::get("/consents"));
+    daemon.at(5);
+    let done = daemon.send(&ALICE, own("/consents", &[("form", &form_token(&page))]));
+    assert!(
+        done.status == 200 && done.text().contains("webmcp can do nothing as you any more."),
+        "{}",
+        done.show()
+    );
+    assert!(done.text().contains("There is none."));
+    check_ended(&daemon, &got);
+    // Twice is once.
+    assert_eq!(daemon.send(&ALICE, own("/consents", &[("form", &form_token(&page))])).status, 200);
+}
+
+/// A23, A49, design 14: nobody else's page, nobody else's form, nothing through Funnel.
+#[test]
+fn nobody_withdraws_for_somebody_else() {
+    let daemon = daemon();
+    let got = get(&daemon);
+    let token = form_token(&daemon.send(&ALICE, Request::get("/consents")));
+    for (name, value) in [
+        ("Origin", "null"),
+        ("Origin", "https://evil.test"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+        ("Sec-Fetch-Dest", "iframe"),
+        ("Sec-Fetch-Mode", "cors"),
+    ] {
+        let request = own("/consents", &[("form", &token)]).without(name).header(name, value);
+        let reply = daemon.send(&ALICE, request);
+        assert_eq!((reply.status, reply.header("location")), (403, None), "{name}: {value}");
+    }
+    let bare = own("/consents", &[("form", &token)]).without("Origin").without("Sec-Fetch-Site");
+    assert_eq!(daemon.send(&ALICE, bare).status, 403);
+    for who in [&BOB, &PHONE] {
+        let reply = daemon.send(who, own("/consents", &[("form", &token)]));
+        assert_eq!(reply.status, 400, "{}", reply.show());
+        assert!(reply.text().contains("Nothing was done."));
+    }
+    for bad in ["", "x", &got.form, &token[1..]] {
+        assert_eq!(daemon.send(&ALICE, own("/consents", &[("form", bad)])).status, 400);
+    }
+    for request in [Request::get("/consents"), own("/consents", &[("form", &token)])] {
+        let outside = daemon.send(&INTERNET, request);
+        assert!(outside.status == 403 && !outside.text().contains("webmcp"), "{}", outside.show());
+    }
+    let framed = Request::get("/consents")
+        .header("Sec-Fetch-Site", "cross-site")
+        .header("Sec-Fetch-Mode", "navigate")
+        .header("Sec-Fetch-Dest", "iframe");
+    assert_eq!(daemon.send(&ALICE, framed).status, 403);
+    let query =
+        Request::post(&format!("/consents?{}", form(&[("form", &token)])), &[]).header("Origin", ORIGIN);
+    assert_eq!(daemon.send(&ALICE, query).status, 400);
+    assert_eq!(stranger(&daemon).refresh(&ALICE, &got.refresh, &[]).status, 200, "and nothing has ended");
+    // An hour later the page is stale.
+    daemon.at(3_601);
+    assert_eq!(daemon.send(&ALICE, own("/consents", &[("form", &token)])).status, 400);
+}
