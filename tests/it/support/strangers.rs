@@ -1,6 +1,6 @@
 //! Clients that nobody has approved, and people who are asked about them.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tsidecar_oauth::client::ClientSpec;
 use tsidecar_oauth::id::{ClientId, DeviceId, Subject};
@@ -41,7 +41,7 @@ pub(crate) fn registered(id: &str, name: &str, redirects: &[&str], by: Registrar
         ..ClientSpec::default()
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let at = UnixTime::from_secs((now - Duration::from_secs(190)).as_secs());
+    let at = UnixTime::from_secs(now.as_secs() - 190);
     RegisteredClient {
         id: ClientId::parse(id).unwrap(),
         spec,

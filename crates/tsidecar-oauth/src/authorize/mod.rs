@@ -140,11 +140,6 @@ impl AuthorizationRequest {
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
         self.wanted.resources()
     }
-
-    /// The resources that will be granted, as registered.
-    pub fn resources(&self) -> &[ResourceIndicator] {
-        &self.resources
-    }
 }
 
 /// Refuses what we do not serve, before anything else is looked at.

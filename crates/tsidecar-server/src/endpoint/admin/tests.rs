@@ -377,8 +377,8 @@ async fn consents(store: &MemoryStore, method: &str, rest: &str, body: &str) -> 
     let uri = format!("/admin/consents{rest}");
     let body = Full::new(Bytes::from(body.to_owned()));
     let request = Request::builder().method(method).uri(&uri).body(body).unwrap();
-    let rest = request.uri().path().strip_prefix(super::consents::PATH).unwrap().to_owned();
-    let answered = super::consents::route(store, UnixTime::from_secs(1_100), &rest, request).await;
+    let rest = request.uri().path().strip_prefix(consents::PATH).unwrap().to_owned();
+    let answered = consents::route(store, UnixTime::from_secs(1_100), &rest, request).await;
     let answered = answered.unwrap_or_else(|error| error.answer());
     let status = answered.status().as_u16();
     let body = answered.into_body().collect().await.unwrap().to_bytes();

@@ -135,11 +135,12 @@ impl<'a> Visit<'a> {
     /// What the client wants to be allowed: what will be granted, by what it is now.
     pub(super) fn wish(&self) -> Wish {
         let request = self.admitted.request();
+        let resources: Vec<_> = request.resources().map(|resource| resource.uri().clone()).collect();
         Wish::of_redirect(
             MetadataDigest::of(&self.asked.client),
             self.asked.target.redirect_uri(),
             &self.identity().device.id,
-            request.resources(),
+            &resources,
             request.scope(),
         )
     }
