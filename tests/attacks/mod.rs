@@ -19,7 +19,7 @@
 //! | A13 | Funnel | `it/trust.rs` `funnel_reaches_public_endpoints_only` |
 //! | A14 | addresses and users mixed up | `it/trust.rs` `nothing_is_remembered_of_an_address`, `it/flow_code.rs` |
 //! | A15 | fetching for clients (SSRF): private addresses, rebinding, redirects, bombs, slow hosts | `outbound/tests.rs`; addresses: `tsidecar-oauth` `address.rs`; nothing that a request names: `it/outbound.rs` |
-//! | A17 | client assertions: audience, life, replay, algorithms, foreign keys | `it/private_key_jwt.rs`; keys and JWS: `tsidecar-oauth` `jose/` |
+//! | A17 | client assertions: audience, life, replay, algorithms, foreign keys | `it/private_key_jwt.rs`; for the client itself: `it/client_credentials.rs` `by_a_key_of_its_own`; keys and JWS: `tsidecar-oauth` `jose/` |
 //! | A19 | others' tokens, altered tokens | `it/introspect.rs` `everybody_else_learns_nothing`, `it/revoke.rs` `not_another_clients_tokens`, `tsidecar-oauth` `issued.rs`, `seal.rs` |
 //! | A20 | ID token as access token and the reverse | `it/introspect.rs` `everybody_else_learns_nothing`, `it/userinfo.rs` `only_tokens_without_a_resource_are_taken` |
 //! | A21 | claims of rules over the protocol's | `it/policy.rs` `reserved_claims_are_left_out_and_reported` |
@@ -30,18 +30,22 @@
 //! | A28 | logs | `it/log_leak.rs` |
 //! | A30 | damaged keys, clock that jumps | here; disk: `tests/durability` |
 //! | A31 | tailscaled restarts, hangs, denies, is renamed | `it/trust.rs`, `it/flow_refresh.rs` |
+//! | A32 | tags of other nodes and tailnets, routers | `it/workload.rs` `nobody_else_is_a_workload`, `a_token_lives_with_its_node`; people: `it/trust.rs` |
+//! | A33 | a web page on a tagged node asks for its token | `it/workload.rs` `nobody_else_is_a_workload`; public clients: `it/flow_refresh.rs` |
 //! | A35 | SSH, TCP forwards, shared origin | `it/trust.rs` `not_while_…` |
 //! | A36 | admin socket as target of serve | `it/trust.rs` `the_admin_socket_is_closed_to_tailscaled` |
-//! | A37 | proxy sockets, unknown callers | `it/services.rs` |
+//! | A37 | proxy sockets, unknown callers | `it/services.rs`; no workload by a proxy: `identity.rs` `a_proxy_brings_people_only` |
 //! | A39 | public client's refresh token elsewhere | here; both inside the grace time: `it/refresh_races.rs` |
 //! | A40 | invited `admin@other.example` | `it/policy.rs` `bare_user_names_are_for_our_own_domain` |
 //! | A41 | richer listener at refresh | `it/services.rs` `a_grant_keeps_the_destination_of_its_listener` |
 //! | A42 | code issued before its client was withdrawn, code and refresh token used again | `tsidecar-oauth` `token/code.rs`; reuse: `it/introspect.rs` |
 //! | A43 | one sealed kind for another | here; keys and nonces: `tsidecar-oauth` `seal.rs` |
+//! | A45 | a resource's token elsewhere, one token for two resources | `it/userinfo.rs`, `it/client_credentials.rs` `the_resource_decides_the_scope` |
 //! | A46 | `prompt=login` and `max_age=0` answered without a person | `it/prompt.rs`; rules: `tsidecar-oauth` `authorize/prompt.rs` |
+//! | A47 | a pod behind a tagged egress router | `it/workload.rs` `nobody_else_is_a_workload`, `the_rule_names_the_nodes` |
 //! | A48 | 404 before the first netmap | `it/trust.rs` `a_404_before_the_first_map_burns_nothing` |
 //! | A49 | double click, frames, background requests, forms of others | `it/confirm_page.rs`, `it/device.rs`, `it/cors.rs`, `it/logout.rs`; page: `web/ask.rs` |
-//! | A50 | client id and subject `userid:5` | here; rules: `it/policy.rs` |
+//! | A50 | client id and subject `userid:5` | here, and `it/workload.rs`; rules: `it/policy.rs` |
 //! | A53 | IPv4 inside IPv6, special blocks, the host's own addresses | `outbound/tests.rs`; blocks: `tsidecar-oauth` `address.rs` |
 
 use std::{fs, os::unix::fs::PermissionsExt as _, sync::Barrier, thread};

@@ -11,6 +11,7 @@ mod support;
 
 mod authorize;
 mod backchannel;
+mod client_credentials;
 mod confirm_page;
 mod consent;
 mod consent_page;
@@ -50,6 +51,7 @@ mod systemd;
 mod token;
 mod trust;
 mod userinfo;
+mod workload;
 
 #[path = "../attacks/mod.rs"]
 mod attacks;

@@ -13,9 +13,11 @@ use crate::id::{ClientId, IdError};
 use crate::jose::{Algorithm, JwkError, PublicKeys};
 use crate::policy::Access;
 use crate::provenance::{Provenance, Registration};
+use crate::scope::ScopeToken;
 use crate::secret::{ClientSecret, SecretDigest};
 use crate::time::{Lifetime, UnixTime};
 use crate::uri::{FetchUrl, RedirectUri, UriError};
+use crate::workload::WorkloadRule;
 
 /// Grant types that a client may use (RFC 7591 §2, `grant_types`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,10 +74,13 @@ pub enum AuthMethod {
     ClientSecretPost,
     /// A JWT signed by a key of the client (RFC 7523 §2.2).
     PrivateKeyJwt,
+    /// Nothing is shown: the tailnet says that the caller is a node with the tag. Of workloads alone, and no description names it.
+    #[serde(skip)]
+    Tailnet,
 }
 
 impl AuthMethod {
-    /// Every method that we serve, in the order of the metadata.
+    /// Every method that a client may have, in the order of the metadata.
     pub const ALL: [Self; 4] =
         [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::None];
 
@@ -86,6 +91,7 @@ impl AuthMethod {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
             Self::PrivateKeyJwt => "private_key_jwt",
+            Self::Tailnet => "tailnet",
         }
     }
 
@@ -98,7 +104,7 @@ impl AuthMethod {
         match self {
             Self::None => 0,
             Self::ClientSecretBasic | Self::ClientSecretPost => 1,
-            Self::PrivateKeyJwt => 2,
+            Self::PrivateKeyJwt | Self::Tailnet => 2,
         }
     }
 }
@@ -303,6 +309,11 @@ pub enum ClientError {
     /// A confidential client without secret and keys, or a public one with a secret.
     #[error("needs a secret, or keys of its own (jwks, jwks_uri), or public = true")]
     Credentials,
+    /// `client_credentials` for a client that proves nothing.
+    #[error(
+        "a public client has no credentials of its own: leave \"client_credentials\" out of grant_types, or give it a secret or keys (jwks, jwks_uri)"
+    )]
+    PublicCredentials,
     /// More than two secrets.
     #[error("has more than two secrets")]
     TooManySecrets,
@@ -379,6 +390,7 @@ pub struct Client {
     keys: KeySource,
     backchannel: Option<Target>,
     provenance: Provenance,
+    workload: Option<WorkloadRule>,
     spec: ClientSpec,
     not_before: UnixTime,
 }
@@ -434,6 +446,36 @@ impl Client {
         Self::from(spec, Provenance::Document, not_before)
     }
 
+    /// Makes the client that a tag is. It has no secret and no redirect URI: the tailnet's word is all that it can show.
+    ///
+    /// # Errors
+    /// [`ClientError::Id`], [`ClientError::TagId`] when it is no tag, [`ClientError::Life`].
+    pub fn of_workload(rule: WorkloadRule) -> Result<Self, ClientError> {
+        let id = ClientId::parse(&rule.tag)?;
+        if id.as_str().strip_prefix("tag:").is_none_or(str::is_empty) {
+            return Err(ClientError::TagId);
+        }
+        let spec = ClientSpec {
+            id: rule.tag.clone(),
+            name: rule.tag.clone(),
+            strict_auth_method: Some(AuthMethod::Tailnet),
+            grant_types: vec![GrantType::ClientCredentials, GrantType::TokenExchange],
+            lives: Lives { access_token: rule.access_token, ..Lives::default() },
+            ..ClientSpec::default()
+        };
+        check_lives(&spec.lives)?;
+        Ok(Self {
+            id,
+            redirect_uris: Vec::new(),
+            keys: KeySource::None,
+            backchannel: None,
+            provenance: Provenance::Administrator,
+            workload: Some(rule),
+            spec,
+            not_before: UnixTime::default(),
+        })
+    }
+
     fn from(spec: ClientSpec, provenance: Provenance, not_before: UnixTime) -> Result<Self, ClientError> {
         let id = ClientId::parse(&spec.id)?;
         // Documents have no secrets, so nothing of theirs travels by HTTP Basic.
@@ -463,7 +505,7 @@ impl Client {
         }
         let keys = KeySource::new(&spec.keys)?;
         let backchannel = check_logout(&spec)?;
-        Ok(Self { id, redirect_uris, keys, backchannel, provenance, spec, not_before })
+        Ok(Self { id, redirect_uris, keys, backchannel, provenance, workload: None, spec, not_before })
     }
 
     /// `client_id`.
@@ -510,6 +552,17 @@ impl Client {
     /// Where the client comes from.
     pub const fn provenance(&self) -> &Provenance {
         &self.provenance
+    }
+
+    /// Which nodes the client is; `None` for everybody who is no workload.
+    pub const fn workload(&self) -> Option<&WorkloadRule> {
+        self.workload.as_ref()
+    }
+
+    /// Whether the client may have a scope of a resource that it may ask for.
+    pub fn may_have(&self, scope: &ScopeToken) -> bool {
+        let only = self.workload.as_ref().and_then(|rule| rule.scopes.as_ref());
+        only.is_none_or(|scopes| scopes.contains(scope))
     }
 
     /// Whether an administrator wrote the client down; whatever else it names is a stranger's word.
@@ -623,6 +676,7 @@ impl Client {
                 AuthMethod::PrivateKeyJwt => {
                     !self.spec.public && !has_secret && self.spec.keys != ClientKeys::None
                 }
+                AuthMethod::Tailnet => false,
             },
         }
     }
@@ -638,6 +692,10 @@ fn check_credentials(spec: &ClientSpec) -> Result<(), ClientError> {
     if spec.public != (spec.secrets.is_empty() && (spec.public || spec.keys == ClientKeys::None)) {
         return Err(ClientError::Credentials);
     }
+    // RFC 6749 §4.4: a client for itself proves who it is.
+    if spec.public && spec.grant_types.contains(&GrantType::ClientCredentials) {
+        return Err(ClientError::PublicCredentials);
+    }
     if spec.secrets.len() > 2 {
         return Err(ClientError::TooManySecrets);
     }
@@ -651,6 +709,7 @@ fn check_credentials(spec: &ClientSpec) -> Result<(), ClientError> {
         AuthMethod::None => spec.public,
         AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => !spec.secrets.is_empty(),
         AuthMethod::PrivateKeyJwt => !spec.public && spec.keys != ClientKeys::None,
+        AuthMethod::Tailnet => false,
     });
     if fits { Ok(()) } else { Err(ClientError::StrictMethod) }
 }

@@ -2,6 +2,7 @@
 //!
 //! Layer 2. An [`AuthenticatedClient`] cannot be made without verifying.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64ct::{Base64, Base64Unpadded, Encoding};
@@ -11,13 +12,15 @@ use crate::assertion::{AssertionError, AssertionRule, ClientAssertion};
 use crate::client::{AuthMethod, Client};
 use crate::discovery;
 use crate::error::ErrorCode;
-use crate::id::ClientId;
+use crate::grant::Seen;
+use crate::id::{ClientId, Listener};
 use crate::jose::{JwsError, PublicKeys};
 use crate::mark::Mark;
 use crate::params::{Params, decode_value};
 use crate::secret::ClientSecret;
 use crate::time::UnixTime;
 use crate::uri::Issuer;
+use crate::workload::{Workload, Workloads};
 
 /// Why a client did not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +43,14 @@ pub enum ClientAuthError {
     /// The secret is wrong.
     #[error("client authentication failed")]
     WrongSecret,
+    /// A tag for which the caller's node may not speak.
+    #[error(
+        "the caller is not a node with this tag that a [[workload]] names and that came here directly: no web page, proxy, Funnel or router"
+    )]
+    NoWorkload,
+    /// A node that is several workloads, and does not say which it means.
+    #[error("this node has several tags that are workloads: name one by client_id")]
+    WhichTag,
     /// The client may not authenticate this way.
     #[error("this client does not authenticate this way")]
     Method,
@@ -56,9 +67,13 @@ impl ClientAuthError {
         match self {
             Self::Ambiguous => ErrorCode::InvalidRequest,
             Self::Assertion(error) => error.code(),
-            Self::Missing | Self::Malformed | Self::Unknown | Self::WrongSecret | Self::Method => {
-                ErrorCode::InvalidClient
-            }
+            Self::Missing
+            | Self::Malformed
+            | Self::Unknown
+            | Self::WrongSecret
+            | Self::NoWorkload
+            | Self::WhichTag
+            | Self::Method => ErrorCode::InvalidClient,
         }
     }
 }
@@ -196,7 +211,7 @@ impl PresentedCredentials {
             }
             Proof::Assertion(assertion) => Some(judging.judge(client, assertion)?),
         };
-        Ok(AuthenticatedClient { client: Arc::clone(client), method: self.method(), mark })
+        Ok(AuthenticatedClient { client: Arc::clone(client), method: self.method(), mark, seen: None })
     }
 }
 
@@ -219,9 +234,35 @@ pub struct AuthenticatedClient {
     client: Arc<Client>,
     method: AuthMethod,
     mark: Option<Mark>,
+    seen: Option<Seen>,
 }
 
 impl AuthenticatedClient {
+    /// A tagged node is the client that its tag is, if a rule says so; with several such tags it names one.
+    ///
+    /// `node` is whoever sent this very request, by the tailnet's word, or nobody; `address` and `listener` are where.
+    ///
+    /// # Errors
+    /// [`ClientAuthError::NoWorkload`], [`ClientAuthError::WhichTag`]; [`ClientAuthError::Missing`] for a caller who shows nothing and
+    /// is nobody either.
+    pub fn workload(
+        workloads: &Workloads,
+        node: Option<&Workload>,
+        named: Option<&str>,
+        (address, listener): (IpAddr, &Listener),
+    ) -> Result<Self, ClientAuthError> {
+        let nobody = if named.is_some() { ClientAuthError::NoWorkload } else { ClientAuthError::Missing };
+        let node = node.ok_or(nobody)?;
+        let mut clients =
+            workloads.of(node).filter(|client| named.is_none_or(|named| named == client.id().as_str()));
+        let client = Arc::clone(clients.next().ok_or(nobody)?);
+        if clients.next().is_some() {
+            return Err(ClientAuthError::WhichTag);
+        }
+        let seen = Seen { device: node.device.id.clone(), address, listener: listener.clone() };
+        Ok(Self { client, method: AuthMethod::Tailnet, mark: None, seen: Some(seen) })
+    }
+
     /// The client.
     pub fn client(&self) -> &Client {
         &self.client
@@ -230,6 +271,11 @@ impl AuthenticatedClient {
     /// How it authenticated.
     pub const fn method(&self) -> AuthMethod {
         self.method
+    }
+
+    /// Where a workload was seen; `None` of every other client.
+    pub const fn seen(&self) -> Option<&Seen> {
+        self.seen.as_ref()
     }
 
     /// What the store must not have seen yet: the `jti` of the assertion. **Nothing may be answered before it is durable.**
@@ -253,7 +299,7 @@ pub(crate) mod tests {
 
     pub(crate) fn authenticated(spec: ClientSpec) -> AuthenticatedClient {
         let method = if spec.public { AuthMethod::None } else { AuthMethod::ClientSecretBasic };
-        AuthenticatedClient { client: arc(spec), method, mark: None }
+        AuthenticatedClient { client: arc(spec), method, mark: None, seen: None }
     }
 
     fn arc(spec: ClientSpec) -> Arc<Client> {
@@ -293,6 +339,31 @@ pub(crate) mod tests {
         assert_eq!(attempt(&grafana, None, &post), Ok(AuthMethod::ClientSecretPost));
         assert_eq!(attempt(&cli, None, "client_id=cli"), Ok(AuthMethod::None));
         assert_eq!(attempt(&cli, None, "client_id=cli&client_secret="), Ok(AuthMethod::None));
+    }
+
+    /// A47, A50: a tag is its rule's, and a node that is several says which.
+    #[test]
+    fn a_node_is_the_client_of_its_tag() {
+        use crate::workload::tests::{node, rule, workloads};
+        let all = workloads([rule("tag:ci"), rule("tag:mcp")]);
+        let attempt = |node: Option<&Workload>, named: Option<&str>| {
+            let place = ("100.64.0.4".parse().unwrap(), &Listener::host());
+            AuthenticatedClient::workload(&all, node, named, place)
+        };
+        let (ci, both) = (node("nCI", &["tag:ci"]), node("nMCP", &["tag:ci", "tag:mcp"]));
+        let proven = attempt(Some(&ci), None).unwrap();
+        assert_eq!((proven.client().id().as_str(), proven.method()), ("tag:ci", AuthMethod::Tailnet));
+        assert_eq!(proven.seen().map(|seen| seen.device.as_str()), Some("nCI"));
+        assert_eq!(attempt(Some(&both), Some("tag:mcp")).unwrap().client().id().as_str(), "tag:mcp");
+        assert_eq!(attempt(Some(&both), None).unwrap_err(), ClientAuthError::WhichTag);
+        assert_eq!(attempt(Some(&ci), Some("tag:mcp")).unwrap_err(), ClientAuthError::NoWorkload);
+        assert_eq!(attempt(Some(&node("nX", &["tag:x"])), None).unwrap_err(), ClientAuthError::Missing);
+        assert_eq!(attempt(None, Some("tag:ci")).unwrap_err(), ClientAuthError::NoWorkload);
+        assert_eq!(attempt(None, None).unwrap_err(), ClientAuthError::Missing);
+        // Whatever else somebody shows, a tag is nothing that it could prove.
+        let client = all.get("tag:ci").unwrap();
+        assert!(AuthMethod::ALL.into_iter().all(|method| !client.accepts(method)));
+        assert!(!client.is_public() && client.redirect_uris().is_empty());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::requested::RequestedClaims;
 use crate::scope::Scope;
 use crate::time::{Lifetime, UnixTime};
 use crate::uri::ResourceIndicator;
+use crate::workload::{Workload, Workloads};
 
 /// Where a grant was redeemed: a public client's refresh token works from there only (RFC 9700 §4.14).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,15 @@ pub struct Seen {
     pub address: IpAddr,
     /// The listener of the authorization: every later whois uses its destination.
     pub listener: Listener,
+}
+
+/// Whom the tailnet sees where the holder of a grant was seen.
+#[derive(Clone, Copy, Debug)]
+pub enum Present<'a> {
+    /// Somebody who may sign in.
+    Person(&'a Identity),
+    /// A tagged node.
+    Workload(&'a Workload),
 }
 
 /// The origin of a grant that came out of a token exchange (RFC 8693): it dies with the grant of its subject token.
@@ -166,6 +176,11 @@ impl GrantFacts {
         self.seen().map(|seen| &seen.device)
     }
 
+    /// Tells whether it is a person's (or a tagged identity's that signs in as one).
+    pub const fn is_of_a_person(&self) -> bool {
+        matches!(self.holder, Holder::Person(_))
+    }
+
     /// When and how the person was authenticated; `None` when nobody was there (RFC 9068 §2.2.1).
     pub const fn authentication(&self) -> Option<(UnixTime, Acr)> {
         match self.holder {
@@ -184,6 +199,22 @@ impl GrantFacts {
         match &self.holder {
             Holder::Person(seen) => identity.subject == self.subject && identity.device.id == seen.device,
             Holder::Workload(_) | Holder::Client => false,
+        }
+    }
+}
+
+impl GrantFacts {
+    /// Tells whether the holder is still there: the same person on the same device, the same node with the tag that is the
+    /// subject and by its rule; a client for itself always is, so far as the tailnet is concerned.
+    pub fn is_held(&self, present: Option<Present<'_>>, workloads: &Workloads) -> bool {
+        match (&self.holder, present) {
+            (Holder::Client, _) => true,
+            (Holder::Person(_), Some(Present::Person(identity))) => self.is_of(identity),
+            (Holder::Workload(seen), Some(Present::Workload(node))) => {
+                let rule = workloads.get(self.subject.as_str()).and_then(|client| client.workload());
+                node.device.id == seen.device && rule.is_some_and(|rule| rule.admits(node))
+            }
+            _ => false,
         }
     }
 }
@@ -232,11 +263,13 @@ impl Grant {
     /// The moment after which nothing refers to the grant any more and the sweep may delete it.
     ///
     /// A live grant: an hour after its end. A revoked one stays as a tombstone until its last access token (at most a
-    /// day) and its code have expired, plus an hour; marks outlive codes, so a swept grant's code is long dead.
+    /// day) and its code have expired, plus an hour; marks outlive codes, so a swept grant's code is long dead. What a client
+    /// got for itself had no code, and there may be many of them: an hour after its end nothing is left of it.
     pub fn forget_at(&self) -> UnixTime {
         const HOUR: Lifetime = Lifetime::from_minutes(60);
         match self.state.revoked_at {
             Some(at) => at.after(Lifetime::from_days(1)).after(HOUR),
+            None if !self.facts.is_of_a_person() => self.ends_at().after(HOUR),
             None => {
                 self.ends_at().after(HOUR).max(self.state.last_used.after(Lifetime::from_days(1)).after(HOUR))
             }

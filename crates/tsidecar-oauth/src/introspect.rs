@@ -2,23 +2,21 @@
 //!
 //! Layer 2. The answer is facts of the token and its grant. Whoever may not ask learns the same as of a token that does not exist.
 
-use std::net::IpAddr;
-
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::claims::Confirmation;
 use crate::client::{AuthMethod, Client};
 use crate::client_auth::{AuthenticatedClient, ClientAuthError};
-use crate::grant::Grant;
-use crate::id::{ClientId, Listener, Thumbprint};
-use crate::identity::Identity;
+use crate::grant::{Grant, Holder, Present};
+use crate::id::{ClientId, Thumbprint};
 use crate::issued::IssuedToken;
 use crate::resource::Resources;
 use crate::scope::Scope;
 use crate::time::UnixTime;
 use crate::token::exchange::{act, may_act};
 use crate::uri::Issuer;
+use crate::workload::Workloads;
 
 /// Who asks, proven.
 #[derive(Clone, Copy, Debug)]
@@ -39,18 +37,23 @@ impl<'a> Asker<'a> {
     pub fn client(client: &'a AuthenticatedClient) -> Result<Self, ClientAuthError> {
         match client.method() {
             AuthMethod::None => Err(ClientAuthError::Method),
-            AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::PrivateKeyJwt => {
-                Ok(Self(Who::Client(client.client())))
-            }
+            AuthMethod::ClientSecretBasic
+            | AuthMethod::ClientSecretPost
+            | AuthMethod::PrivateKeyJwt
+            | AuthMethod::Tailnet => Ok(Self(Who::Client(client.client()))),
         }
     }
 
-    /// A tagged node, as whois says now, if one of its tags stands for a resource.
+    /// A tagged node, as whois says now, by the tags for which it may speak, if one of them stands for a resource or is a client.
     ///
     /// # Errors
     /// [`ClientAuthError::Missing`]: other nodes are nobody without credentials.
-    pub fn workload(tags: &'a [String], resources: &Resources) -> Result<Self, ClientAuthError> {
-        if tags.iter().any(|tag| resources.are_served_by(tag)) {
+    pub fn workload(
+        tags: &'a [String],
+        resources: &Resources,
+        workloads: &Workloads,
+    ) -> Result<Self, ClientAuthError> {
+        if tags.iter().any(|tag| resources.are_served_by(tag) || workloads.get(tag).is_some()) {
             Ok(Self(Who::Tags(tags)))
         } else {
             Err(ClientAuthError::Missing)
@@ -65,10 +68,15 @@ impl<'a> Asker<'a> {
         }
     }
 
-    const fn client_id(&self) -> Option<&'a ClientId> {
+    /// Whether somebody who proved to be a client asks, and not a node.
+    const fn is_client(&self) -> bool {
+        matches!(self.0, Who::Client(_))
+    }
+
+    fn is(&self, client: &ClientId) -> bool {
         match self.0 {
-            Who::Client(client) => Some(client.id()),
-            Who::Tags(_) => None,
+            Who::Client(asker) => asker.id() == client,
+            Who::Tags(tags) => tags.iter().any(|tag| tag == client.as_str()),
         }
     }
 }
@@ -82,6 +90,8 @@ pub struct Standing<'a> {
     pub client: Option<&'a Client>,
     /// Configured resources.
     pub resources: &'a Resources,
+    /// Configured workloads.
+    pub workloads: &'a Workloads,
     /// `[compat] introspect_any_client`: tsidp's looser rule.
     pub any_client: bool,
     /// The time.
@@ -119,6 +129,7 @@ pub enum Inactive {
 pub struct LiveToken<'a> {
     token: &'a IssuedToken,
     grant: &'a Grant,
+    workloads: &'a Workloads,
     named: bool,
 }
 
@@ -139,9 +150,8 @@ impl<'a> LiveToken<'a> {
             }
             IssuedToken::Opaque(_) | IssuedToken::Refresh(_) => false,
         };
-        let is_owner = asker.client_id() == Some(&grant.facts().client);
-        let is_any =
-            standing.any_client && asker.client_id().is_some() && !matches!(token, IssuedToken::Refresh(_));
+        let is_owner = asker.is(&grant.facts().client);
+        let is_any = standing.any_client && asker.is_client() && !matches!(token, IssuedToken::Refresh(_));
         if !is_owner && !is_server && !is_any {
             return Err(Inactive::Foreign);
         }
@@ -150,25 +160,32 @@ impl<'a> LiveToken<'a> {
         standing.client.filter(alive).ok_or(Inactive::ClientGone)?;
         let scope = scope_of(token, grant);
         let named = is_server || scope.contains("profile") || scope.contains("email");
-        Ok(Self { token, grant, named })
+        Ok(Self { token, grant, workloads: standing.workloads, named })
     }
 
-    /// The address and the listener of the sign-in: who is seen there must still be the grant's person on the grant's device.
-    pub fn sighting(&self) -> Option<(IpAddr, &Listener)> {
-        self.grant.facts().seen().map(|seen| (seen.address, &seen.listener))
+    /// Whose token it is: the tailnet is asked who is where they were seen, unless it is a client's own.
+    pub const fn holder(&self) -> &'a Holder {
+        &self.grant.facts().holder
     }
 
-    /// What is said of the token, now that its device is still there. `username` only where the asker knows the person anyway: to
+    /// What is said of the token, now that its holder is still there. `username` only where the asker knows the person anyway: to
     /// the resource itself, or when the scope gives a client the name or the address.
     ///
     /// # Errors
-    /// [`Inactive::DeviceGone`] when it is another person or device.
-    pub fn answer(&self, identity: &'a Identity, issuer: &'a Issuer) -> Result<ActiveToken<'a>, Inactive> {
-        let facts = self.grant.facts();
-        if !facts.is_of(identity) {
+    /// [`Inactive::DeviceGone`] when it is another person, node or device.
+    pub fn answer(
+        &self,
+        present: Option<Present<'a>>,
+        issuer: &'a Issuer,
+    ) -> Result<ActiveToken<'a>, Inactive> {
+        if !self.grant.facts().is_held(present, self.workloads) {
             return Err(Inactive::DeviceGone);
         }
-        let username = Some(identity.login.as_str()).filter(|login| self.named && !login.is_empty());
+        let login = match present {
+            Some(Present::Person(identity)) => Some(identity.login.as_str()),
+            Some(Present::Workload(_)) | None => None,
+        };
+        let username = login.filter(|login| self.named && !login.is_empty());
         Ok(ActiveToken { token: self.token, grant: self.grant, issuer, username })
     }
 }
@@ -297,8 +314,9 @@ mod tests {
     use crate::client::ClientSpec;
     use crate::client::tests::{confidential, public};
     use crate::client_auth::tests::authenticated;
-    use crate::grant::Generation;
+    use crate::grant::{Generation, GrantFacts};
     use crate::id::Subject;
+    use crate::identity::Identity;
     use crate::issued::tests::{jwt, opaque};
     use crate::jose::Algorithm;
     use crate::policy::tests::alice;
@@ -306,6 +324,8 @@ mod tests {
     use crate::seal::RefreshToken;
     use crate::settle::tests::{at, grant};
     use crate::settle::{OfConsent, revoke, rotate};
+    use crate::workload::Workload;
+    use crate::workload::tests::{node, rule, workloads};
 
     const MCP: &str = "https://mcp.test/mcp";
 
@@ -336,16 +356,22 @@ mod tests {
         }
 
         fn told(&self, asker: Asker<'_>, identity: &Identity) -> Result<Value, Inactive> {
+            self.told_of(asker, Some(Present::Person(identity)))
+        }
+
+        fn told_of(&self, asker: Asker<'_>, present: Option<Present<'_>>) -> Result<Value, Inactive> {
+            let workloads = workloads([rule("tag:ci")]);
             let (resources, issuer) = (resources(), Issuer::parse("https://idp.tail.test").unwrap());
             let standing = Standing {
                 grant: self.grant.as_ref(),
                 client: self.client.as_ref(),
                 resources: &resources,
+                workloads: &workloads,
                 any_client: self.any_client,
                 now: at(self.now),
             };
             let live = LiveToken::check(&self.token, standing, asker)?;
-            live.answer(identity, &issuer).map(|answer| serde_json::to_value(answer).unwrap())
+            live.answer(present, &issuer).map(|answer| serde_json::to_value(answer).unwrap())
         }
 
         fn told_to(&self, id: &str) -> Result<Value, Inactive> {
@@ -354,7 +380,7 @@ mod tests {
 
         fn told_to_tags(&self, tags: &[&str]) -> Result<Value, Inactive> {
             let tags: Vec<_> = tags.iter().map(|tag| (*tag).to_owned()).collect();
-            self.told(Asker::workload(&tags, &resources()).unwrap(), &alice())
+            self.told(Asker::workload(&tags, &resources(), &Workloads::default()).unwrap(), &alice())
         }
     }
 
@@ -413,7 +439,10 @@ mod tests {
             assert_eq!(foreign, Err(Inactive::Foreign));
         }
         let nobody = vec!["tag:other".to_owned()];
-        assert_eq!(Asker::workload(&nobody, &resources()).err(), Some(ClientAuthError::Missing));
+        assert_eq!(
+            Asker::workload(&nobody, &resources(), &Workloads::default()).err(),
+            Some(ClientAuthError::Missing)
+        );
         assert_eq!(Asker::client(&authenticated(public())).err(), Some(ClientAuthError::Method));
     }
 
@@ -480,5 +509,57 @@ mod tests {
         let server = asks("mcp-server");
         let told = told.told(Asker::client(&server).unwrap(), &tagged).unwrap();
         assert!(told.get("username").is_none());
+    }
+
+    fn held(holder: Holder, subject: &str) -> Case {
+        let (client, idle) = (ClientId::parse(subject).unwrap(), None);
+        let subject = Subject::client(&client);
+        let facts = GrantFacts { client, subject, holder, idle, ..grant().facts().clone() };
+        Case {
+            grant: Some(Grant::new(grant().id(), facts, at(1_000))),
+            ..Case::of(IssuedToken::Jwt(jwt(MCP)))
+        }
+    }
+
+    /// RFC 9068 §2.2: of a client for itself no person, no authentication; whatever the tailnet says, it is there.
+    #[test]
+    fn a_token_of_a_client_for_itself() {
+        let (own, jti, server) = (held(Holder::Client, "robot"), jwt(MCP).jti, asks("mcp-server"));
+        let asker = || Asker::client(&server).unwrap();
+        let told = json!({"active": true, "iss": "https://idp.tail.test", "sub": "robot", "client_id": "robot", "aud": MCP,
+            "scope": "read", "exp": 1600, "iat": 1000, "token_type": "Bearer", "jti": jti});
+        assert_eq!(own.told_of(asker(), None).unwrap(), told);
+        let off = Client::new(ClientSpec { disabled: true, ..confidential() }, UnixTime::default()).unwrap();
+        assert_eq!(Case { client: Some(off), ..own }.told_of(asker(), None), Err(Inactive::ClientGone));
+        let gone = Case { client: None, ..held(Holder::Client, "robot") };
+        assert_eq!(gone.told_of(asker(), None), Err(Inactive::ClientGone));
+    }
+
+    /// A32, A47: a workload's token lives while that node is there with that tag, by the rule of now.
+    #[test]
+    fn a_token_of_a_workload() {
+        let seen = grant().facts().seen().unwrap().clone();
+        let (id, server) = (seen.device.as_str().to_owned(), asks("mcp-server"));
+        let (case, asker) = (held(Holder::Workload(seen), "tag:ci"), || Asker::client(&server).unwrap());
+        let ci = node(&id, &["tag:ci"]);
+        let told = case.told_of(asker(), Some(Present::Workload(&ci))).unwrap();
+        assert_eq!((&told["sub"], &told["active"]), (&json!("tag:ci"), &json!(true)));
+        assert!(["username", "auth_time", "acr"].iter().all(|name| told.get(name).is_none()), "{told}");
+        let gone = |present: Option<Present<'_>>| case.told_of(asker(), present).err();
+        assert_eq!(gone(None), Some(Inactive::DeviceGone));
+        assert_eq!(gone(Some(Present::Person(&alice()))), Some(Inactive::DeviceGone));
+        let router = Workload { routes_for_others: true, ..ci.clone() };
+        let shared = Workload { external: true, ..ci.clone() };
+        for other in [node("nOTHER", &["tag:ci"]), node(&id, &["tag:other"]), router, shared] {
+            assert_eq!(gone(Some(Present::Workload(&other))), Some(Inactive::DeviceGone), "{other:?}");
+        }
+        let unruled = held(case.grant.as_ref().unwrap().facts().holder.clone(), "tag:unruled");
+        let node = node(&id, &["tag:unruled"]);
+        let told = unruled.told_of(asker(), Some(Present::Workload(&node)));
+        assert_eq!(told, Err(Inactive::DeviceGone), "the rule was taken away");
+        // The node itself may ask, as the client of its token.
+        let (tags, ours) = (["tag:ci".to_owned()], workloads([rule("tag:ci")]));
+        let itself = Asker::workload(&tags, &Resources::default(), &ours).unwrap();
+        assert_eq!(case.told_of(itself, Some(Present::Workload(&ci))).unwrap()["active"], true);
     }
 }

@@ -12,7 +12,7 @@
 //! | Layer | Modules |
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`], [`excerpt`] |
-//! | 1, things with a life | [`client`], [`metadata`], [`provenance`], [`assurance`], [`consent`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`], [`session`], [`hint`] |
+//! | 1, things with a life | [`client`], [`metadata`], [`provenance`], [`assurance`], [`consent`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`], [`session`], [`hint`], [`workload`] |
 //! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`issued`], [`introspect`], [`revoke`], [`logout`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
@@ -69,3 +69,4 @@ pub mod time;
 pub mod token;
 pub mod uri;
 pub mod userinfo;
+pub mod workload;

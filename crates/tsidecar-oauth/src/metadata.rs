@@ -364,7 +364,7 @@ fn document_method(members: &Members, keys: &ClientKeys) -> Result<AuthMethod, M
     let possible = |method: &AuthMethod| match method {
         AuthMethod::None => true,
         AuthMethod::PrivateKeyJwt => *keys != ClientKeys::None,
-        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => false,
+        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::Tailnet => false,
     };
     let wanted = members.text(METHOD)?;
     let choice = members.texts(CHOICE)?.unwrap_or_default();

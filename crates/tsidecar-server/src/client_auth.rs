@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::HeaderMap;
+use hyper::header::{AUTHORIZATION, HeaderMap};
 use tsidecar_oauth::assertion::AssertionError;
 use tsidecar_oauth::client::{Client, KeySource};
 use tsidecar_oauth::client_auth::{AuthenticatedClient, ClientAuthError, Judging, PresentedCredentials};
@@ -26,6 +26,7 @@ use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::store::StoreError;
 use crate::web::header::authorization;
+use crate::workload;
 
 /// Seconds after which a client may try again whose keys could not be fetched: as long as its host is left alone.
 const KEYS_RETRY: u32 = 30;
@@ -120,6 +121,11 @@ pub async fn authenticate_with(
     snapshot: &Snapshot,
     request: ClientRequest<'_>,
 ) -> Result<(AuthenticatedClient, Shown), Failure> {
+    if !shows_credentials(request.headers, request.params) {
+        let named = request.params.get("client_id");
+        let client = workload::client(app, snapshot, request.caller, named).await?;
+        return Ok((client, Shown::default()));
+    }
     let header =
         authorization(request.headers).map_err(|error| Failure::invalid_request(error.to_string()))?;
     let presented = PresentedCredentials::read(header, request.params)?;
@@ -149,6 +155,13 @@ pub async fn authenticate_with(
     let shown =
         Shown { assertion: client.mark(), client: Some(client.client().id().clone()), ..Shown::default() };
     Ok((client, shown))
+}
+
+/// Tells whether a client shows who it is. Without a client id, or with a tag in its place, the node may stand for the request.
+pub fn shows_credentials(headers: &HeaderMap, params: &Params) -> bool {
+    let shows = |name| params.get(name).is_some();
+    let names_client = params.get("client_id").is_some_and(|id| !id.starts_with("tag:"));
+    headers.contains_key(AUTHORIZATION) || shows("client_secret") || shows("client_assertion") || names_client
 }
 
 /// The keys of a client: those of its description, or those at its `jwks_uri`; there, newer ones than some in which a key was

@@ -1,5 +1,5 @@
-//! Finds clients by their ids, wherever they come from: what administrators wrote down is in the snapshot, what registered itself
-//! in the store, what has a document at its id on the web.
+//! Finds clients by their ids, wherever they come from: what administrators wrote down is in the snapshot (clients, and tags of
+//! workloads), what registered itself in the store, what has a document at its id on the web.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub fn find_here(
     id: &ClientId,
     now: UnixTime,
 ) -> Result<Option<Arc<Client>>, StoreError> {
-    if let Some(client) = snapshot.clients.get(id) {
+    if let Some(client) = snapshot.clients.get(id).or_else(|| snapshot.workloads.get(id.as_str())) {
         return Ok(Some(Arc::clone(client)));
     }
     if is_document(id) {

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use tsidecar_localapi::{StableNodeId, WhoIs};
 use tsidecar_oauth::{
+    grant::Present,
     id::{DeviceId, Subject},
     identity::{Device, Identity, IdentityKind},
     rule::{Rule, RuleError, TaggedIdentity, parse_rules},
+    workload::Workload,
 };
 
 use crate::config::Routers;
@@ -44,32 +46,23 @@ pub enum Sighting {
     Unknown,
 }
 
-/// A tagged node.
-#[derive(Clone, Debug)]
-pub struct Workload {
-    /// The node; its tags are in it.
-    pub device: Device,
-    /// The rules of the capability.
-    pub rules: Vec<Rule>,
-    /// Whether it routes for others, so that anybody behind it would be this workload.
-    pub routes_for_others: bool,
-    /// Whether it is of another tailnet: its tags are theirs, whatever they are called.
-    pub external: bool,
+impl Sighting {
+    /// Whom the tailnet sees, if it is somebody who may hold a grant.
+    pub fn present(&self) -> Option<Present<'_>> {
+        match self {
+            Self::Person(identity) => Some(Present::Person(identity)),
+            Self::Workload(workload) => Some(Present::Workload(workload)),
+            Self::Refused(_) | Self::Unknown => None,
+        }
+    }
 }
 
-impl Workload {
-    /// The tags for which the node may speak: none when others could send through it, or when its tags are those of another tailnet.
-    pub fn own_tags(&self) -> &[String] {
-        if self.routes_for_others || self.external { &[] } else { &self.device.tags }
+/// A workload as a rule of the configuration file lets it sign in; with the same care as by a rule of the capability.
+pub fn sign_in_as(workload: &Workload, identity: TaggedIdentity, routers: Routers) -> Sighting {
+    if workload.routes_for_others && routers == Routers::Deny {
+        return Sighting::Refused(RefusedNode::Router);
     }
-
-    /// The workload as a rule of the configuration file lets it sign in; with the same care as by a rule of the capability.
-    pub fn sign_in_as(&self, identity: TaggedIdentity, routers: Routers) -> Sighting {
-        if self.routes_for_others && routers == Routers::Deny {
-            return Sighting::Refused(RefusedNode::Router);
-        }
-        tagged_person(identity, self.device.clone(), self.rules.clone())
-    }
+    tagged_person(identity, workload.device.clone(), workload.rules.clone())
 }
 
 /// Why a node is taken for nobody. The text is for people: what is wrong, and what to do.

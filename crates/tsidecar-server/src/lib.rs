@@ -41,6 +41,7 @@ pub mod sweep;
 pub mod tailnet;
 pub mod web;
 pub mod withdraw;
+pub mod workload;
 
 use std::{ffi::OsString, process::ExitCode};
 

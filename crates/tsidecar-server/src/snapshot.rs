@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 use tsidecar_oauth::client::{Client, ClientError};
 use tsidecar_oauth::discovery::ProviderMetadata;
+use tsidecar_oauth::grant::Holder;
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::jose::{JoseError, SigningKeys};
 use tsidecar_oauth::policy::{ClaimsPolicy, FileRule, Policy};
@@ -18,9 +19,10 @@ use tsidecar_oauth::rotation::{self, Demand, KeyRecord};
 use tsidecar_oauth::seal::SealingKeys;
 use tsidecar_oauth::time::UnixTime;
 use tsidecar_oauth::uri::Issuer;
+use tsidecar_oauth::workload::{WorkloadRule, Workloads};
 
 use crate::config::Config;
-use crate::identity::Sighting;
+use crate::identity::{Sighting, sign_in_as};
 use crate::keys::{KeyHome, KeyRing};
 use crate::state::Pins;
 use crate::store::StoredClient;
@@ -36,6 +38,8 @@ pub struct Snapshot {
     pub policy: Policy,
     /// Configured resources.
     pub resources: Resources,
+    /// Configured workloads.
+    pub workloads: Workloads,
     /// What signs.
     pub signing: Arc<SigningKeys>,
     /// What seals.
@@ -173,6 +177,7 @@ impl Snapshot {
             metadata: metadata(&issuer, &ring.signing, &policy.claims)?,
             policy,
             resources: Resources::new(config.resources.clone()),
+            workloads: workloads(&config)?,
             clients,
             issuer,
             signing: ring.signing,
@@ -199,8 +204,16 @@ impl Snapshot {
         let identities =
             self.policy.rules.iter().filter(names).filter_map(|rule| rule.rule.tagged_identity.as_ref());
         match identities.into_iter().next() {
-            Some(identity) => workload.sign_in_as(identity.clone(), self.config().identity.routers),
+            Some(identity) => sign_in_as(workload, identity.clone(), self.config().identity.routers),
             None => sighting,
+        }
+    }
+
+    /// As [`Self::recognise`], where the holder of a grant was seen: a workload stays a workload, whatever else its node may be.
+    pub fn recognise_for(&self, holder: &Holder, sighting: Sighting) -> Sighting {
+        match holder {
+            Holder::Person(_) => self.recognise(sighting),
+            Holder::Workload(_) | Holder::Client => sighting,
         }
     }
 
@@ -275,6 +288,14 @@ fn from_store(stored: &[StoredClient], signing: &SigningKeys) -> BTreeMap<Client
         clients.insert(record.id.clone(), Arc::new(client));
     }
     clients
+}
+
+fn workloads(config: &Config) -> Result<Workloads, SnapshotError> {
+    let client = |rule: &WorkloadRule| match Client::of_workload(rule.clone()) {
+        Ok(client) => Ok(Arc::new(client)),
+        Err(error) => Err(SnapshotError::Client { id: rule.tag.clone(), error }),
+    };
+    Ok(Workloads::new(config.workloads.iter().map(client).collect::<Result<Vec<_>, _>>()?))
 }
 
 fn metadata(
@@ -359,11 +380,12 @@ pub(crate) mod tests {
 
     #[test]
     fn a_rule_of_the_file_lets_a_tagged_node_sign_in() {
-        use crate::identity::{RefusedNode, Workload};
+        use crate::identity::RefusedNode;
         use tsidecar_oauth::{
             id::DeviceId,
             identity::Device,
             rule::{Rule, TaggedIdentity},
+            workload::Workload,
         };
 
         let kiosk = TaggedIdentity { subject: "kiosk".into(), email: None, name: Some("Kiosk".into()) };

@@ -182,7 +182,9 @@ fn judge(page: &GrantPage, live: &mut Live, now: UnixTime) -> (Vec<GrantId>, Vec
     for grant in &page.grants {
         if grant.forget_at().is_past(now) {
             dead.push(grant.id());
-        } else if !grant.is_revoked() && !grant.ends_at().is_past(now) {
+        } else if !grant.is_revoked() && !grant.ends_at().is_past(now) && grant.facts().is_of_a_person() {
+            // What clients and workloads get for themselves lives as long as one access token, and all replicas of one of them share
+            // its subject: they would only crowd each other out.
             excess.extend(live.add(grant));
         }
     }
@@ -323,6 +325,24 @@ mod tests {
         assert_eq!((kept.len(), dropped.len()), (15, 5));
         assert!(dropped.last() < kept.first());
         assert_eq!(sweep(&store, at(3_001), || false).unwrap().revoked, 0);
+    }
+
+    /// All replicas of a service share one subject: more of them than a person has sign-ins must not end each other's tokens. What
+    /// they got is forgotten soon after its end.
+    #[test]
+    fn what_clients_get_for_themselves_is_not_counted() {
+        let store = MemoryStore::new();
+        for (number, holder) in (0..40).map(|n| (n, Holder::Client)).chain((40..80).map(|n| {
+            let seen = grant(1, "app", 1, at(0)).facts().seen().unwrap().clone();
+            (n, Holder::Workload(seen))
+        })) {
+            let person = grant(1, "app", number, at(0));
+            let facts = GrantFacts { holder, idle: None, expires_at: at(600), ..person.facts().clone() };
+            put(&store, &Grant::new(person.id(), facts, at(0)));
+        }
+        assert_eq!(sweep(&store, at(500), || false).unwrap(), Swept { seen: 80, ..Swept::default() });
+        let swept = sweep(&store, at(600 + 3_601), || false).unwrap();
+        assert_eq!((swept.forgotten, swept.revoked), (80, 0));
     }
 
     fn used(store: &dyn Store, id: GrantId) -> UnixTime {

@@ -159,6 +159,7 @@ async fn review(app: &App, suspects: &mut Suspects, now: UnixTime) -> Result<(),
         let page = app.store.grants_after(after, PAGE)?;
         for grant in &page.grants {
             let told = snapshot.clients.get(&grant.facts().client).is_some_and(|c| c.backchannel().is_some());
+            let told = told && grant.facts().is_of_a_person();
             if told && !grant.is_revoked() && !grant.ends_at().is_past(now) && still.len() < MOST_SUSPECTS {
                 let identity = seen.identity(app, &snapshot, grant).await?;
                 if is_dead(&snapshot, grant, identity.as_deref()) {

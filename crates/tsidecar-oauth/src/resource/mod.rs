@@ -28,7 +28,7 @@ pub struct ResourceSpec {
     pub scopes: Vec<ScopeToken>,
     /// What a request without scope gets.
     pub default_scopes: Vec<ScopeToken>,
-    /// Client ids that may ask for it; `*` is every client.
+    /// Client ids that may ask for it; `*` is every client, but no workload: those are named by their tags.
     pub clients: Vec<String>,
     /// Client ids and tags (`tag:…`) that *are* the resource: they may introspect its tokens. Named by an administrator only.
     pub servers: Vec<String>,
@@ -86,7 +86,8 @@ impl Resource {
 
     /// Tells whether a client may ask for tokens for this resource.
     pub fn admits(&self, client: &Client) -> bool {
-        self.spec.clients.iter().any(|id| id == "*" || id == client.id().as_str())
+        let any = client.workload().is_none();
+        self.spec.clients.iter().any(|id| (any && id == "*") || id == client.id().as_str())
     }
 
     /// Tells whether a client id or tag is this resource: in the audience of its tokens.

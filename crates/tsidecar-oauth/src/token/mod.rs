@@ -186,6 +186,9 @@ pub enum TokenError {
     /// A resource outside the grant: a grant never gets another one.
     #[error("the resource {0} was not part of the authorization; name one that was, or authorize again")]
     ResourceNotGranted(Excerpt),
+    /// A workload that does not say for which resource.
+    #[error("resource is missing: a workload names the one that its token is for")]
+    ResourceMissing,
     /// A scope outside the grant.
     #[error("the scope is wider than the one that was granted")]
     ScopeTooWide,
@@ -246,7 +249,9 @@ impl TokenError {
             Self::MissingParameter(_) => ErrorCode::InvalidRequest,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
             Self::GrantTypeNotAllowed | Self::DeviceOutside => ErrorCode::UnauthorizedClient,
-            Self::Resource(_) | Self::ResourceNotGranted(_) => ErrorCode::InvalidTarget,
+            Self::Resource(_) | Self::ResourceNotGranted(_) | Self::ResourceMissing => {
+                ErrorCode::InvalidTarget
+            }
             Self::ScopeTooWide => ErrorCode::InvalidScope,
             Self::AuthorizationPending => ErrorCode::AuthorizationPending,
             Self::SlowDown => ErrorCode::SlowDown,

@@ -8,7 +8,7 @@ use super::ask::{CommandError, Daemon, segment};
 use super::exit::Exit;
 use super::keys::{length, now, wait};
 use super::output::{Output, columns, count, plain};
-use crate::endpoint::admin::shape::{GrantAnswer, GrantsAnswer, RevokeAnswer};
+use crate::endpoint::admin::shape::{GrantAnswer, GrantsAnswer, HolderName, RevokeAnswer};
 
 /// What to do with grants.
 #[derive(Debug, clap::Subcommand)]
@@ -144,15 +144,12 @@ fn table(found: &GrantsAnswer, now: UnixTime) -> String {
         vec![["GRANT ID", "CLIENT", "USER", "DEVICE", "USED", "THEN", "SCOPE"].map(str::to_owned).to_vec()];
     rows.extend(found.grants.iter().map(|grant| {
         let used = format!("{} ago", length(grant.last_used.until(now)));
-        let cells = [
-            &grant.id,
-            &grant.client_id,
-            &grant.subject,
-            &grant.device,
-            &used,
-            &then(grant, now),
-            &grant.scope,
-        ];
+        let device = match grant.holder {
+            HolderName::Person | HolderName::Workload => grant.device.clone(),
+            HolderName::Client => "(itself)".to_owned(),
+        };
+        let cells =
+            [&grant.id, &grant.client_id, &grant.subject, &device, &used, &then(grant, now), &grant.scope];
         cells.map(String::clone).to_vec()
     }));
     let grants = if found.grants.is_empty() { "There is no such grant.".to_owned() } else { columns(&rows) };

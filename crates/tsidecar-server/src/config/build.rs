@@ -60,6 +60,7 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
     }
     config.exchanges = super::exchange::rules(source, &file.exchange)?;
     config.resources = resources(source, &file.resource)?;
+    super::workloads::overlay(source, &file.workload, &mut config)?;
     Ok(config)
 }
 

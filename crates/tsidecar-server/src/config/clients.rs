@@ -241,7 +241,7 @@ const fn key_of(error: &ClientError) -> &'static str {
         ClientError::RedirectCount | ClientError::NeedlessRedirects | ClientError::RedirectUri { .. } => {
             "redirect_uris"
         }
-        ClientError::GrantTypes => "grant_types",
+        ClientError::GrantTypes | ClientError::PublicCredentials => "grant_types",
         ClientError::StrictMethod => "token_endpoint_auth_method",
         ClientError::PublicPkce => "pkce",
         ClientError::Keys(_) => "jwks_file",
@@ -289,6 +289,7 @@ fn in_keys(error: &ClientError) -> String {
         | ClientError::PostLogoutCount
         | ClientError::Credentials
         | ClientError::TooManySecrets
+        | ClientError::PublicCredentials
         | ClientError::PublicPkce => error.to_string(),
     }
 }

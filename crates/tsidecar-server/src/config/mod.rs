@@ -12,6 +12,7 @@ mod raw;
 mod resource;
 mod source;
 mod value;
+mod workloads;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use tsidecar_oauth::session;
 use tsidecar_oauth::time::Lifetime;
 use tsidecar_oauth::token::exchange::ExchangeRule;
 use tsidecar_oauth::uri::Issuer;
+use tsidecar_oauth::workload::WorkloadRule;
 
 use self::source::Source;
 
@@ -79,6 +81,8 @@ pub struct Config {
     pub exchanges: Vec<ExchangeRule>,
     /// `[[resource]]`, in order.
     pub resources: Vec<Entry>,
+    /// `[[workload]]`, in order; tags unique.
+    pub workloads: Vec<WorkloadRule>,
     /// `[clients] trusted`: documents that need no consent.
     pub trusted: Trusted,
     /// What works but deserves a look; each names file, line and key.
@@ -315,6 +319,7 @@ impl Default for Config {
             clients: Vec::new(),
             exchanges: Vec::new(),
             resources: Vec::new(),
+            workloads: Vec::new(),
             trusted: Trusted::default(),
             warnings: Vec::new(),
         }

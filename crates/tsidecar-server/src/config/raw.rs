@@ -32,6 +32,7 @@ pub(super) struct File {
     pub client: Vec<Client>,
     pub resource: Vec<Resource>,
     pub exchange: Vec<Exchange>,
+    pub workload: Vec<Workload>,
 }
 
 /// `[[exchange]]`: who may turn tokens for these into tokens for those (RFC 8693).
@@ -234,6 +235,18 @@ pub(super) struct Resource {
     pub servers: Vec<String>,
     pub may_act: Option<String>,
     pub signing_alg: Option<Algorithm>,
+    pub access_token_lifetime: Option<Length>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Workload {
+    pub tag: String,
+    #[serde(default)]
+    pub nodes: Vec<String>,
+    #[serde(default)]
+    pub routes: bool,
+    pub scopes: Option<Vec<String>>,
     pub access_token_lifetime: Option<Length>,
 }
 

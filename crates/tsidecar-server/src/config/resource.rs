@@ -41,14 +41,14 @@ fn entry(source: &Source, index: usize, raw: &raw::Resource) -> Result<Entry, Co
         source,
         &at("clients"),
         &raw.clients,
-        |id| id == "*" || is_client(id),
-        "client ids, or \"*\"",
+        |id| id == "*" || is_client(id) || is_tag(id),
+        "client ids, \"tag:NAME\" of a [[workload]], or \"*\"",
     )?;
     check_names(
         source,
         &at("servers"),
         &raw.servers,
-        |id| id.strip_prefix("tag:").map_or_else(|| is_client(id), |name| !name.is_empty()),
+        |id| is_client(id) || is_tag(id),
         "client ids, or \"tag:NAME\"",
     )?;
     let acts = raw.may_act.as_slice();
@@ -78,6 +78,11 @@ fn is_client(id: &str) -> bool {
     ClientId::parse(id).is_ok() && !id.starts_with("tag:")
 }
 
+/// Tells whether a text is a tag, which may be a client.
+pub(super) fn is_tag(id: &str) -> bool {
+    ClientId::parse(id).is_ok() && id.strip_prefix("tag:").is_some_and(|name| !name.is_empty())
+}
+
 fn check_names(
     source: &Source,
     steps: &[Step<'_>],
@@ -91,7 +96,11 @@ fn check_names(
     }
 }
 
-fn tokens(source: &Source, steps: &[Step<'_>], names: &[String]) -> Result<Vec<ScopeToken>, ConfigError> {
+pub(super) fn tokens(
+    source: &Source,
+    steps: &[Step<'_>],
+    names: &[String],
+) -> Result<Vec<ScopeToken>, ConfigError> {
     let token = |name: &String| match ScopeToken::parse(name) {
         Some(token) if !matches!(name.as_str(), "openid" | "offline_access") => Ok(token),
         Some(_) => {

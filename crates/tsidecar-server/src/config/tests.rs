@@ -83,7 +83,7 @@ fn errors_of_options() {
         "issuer = \"https://a.test",
     ]), @r#"
     t.toml:1: issuer: "https://IDP.tail.test/" must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)
-    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, dpop, session, outbound, state, log, rule, client, resource, exchange
+    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, dpop, session, outbound, state, log, rule, client, resource, exchange, workload
     t.toml:3: [listen] tailscale_ssh: "maybe" is not known; allowed: "refuse", "trusted"
     t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, admin_uid, service, proxy
     t.toml:2: [listen] socket: "serve.sock" must be an absolute path without ".."
@@ -248,7 +248,7 @@ fn errors_of_rules_and_resources() {
     t.toml:3: [[rule]] scopes: scope "openid" is none of a resource: printable ASCII without space, quote and backslash, and none of OpenID Connect's
     t.toml:1: [[resource]]: needs a key "clients"
     t.toml:2: [[resource]] uri: "mcp" is not an absolute URI of printable ASCII (at most 512 characters)
-    t.toml:3: [[resource]] clients: "tag:x" does not fit; allowed: client ids, or "*"
+    t.toml:3: [[resource]] clients: there is no [[workload]] with tag = "tag:x", which says what nodes that is
     t.toml:4: [[resource]] servers: "tag:" does not fit; allowed: client ids, or "tag:NAME"
     t.toml:4: [[resource]] servers: "tag:" does not fit; allowed: client ids, or "tag:NAME"
     t.toml:4: [[resource]] scopes: "a b" is no scope; allowed: printable ASCII without space, quote and backslash
@@ -267,6 +267,36 @@ fn errors_of_rules_and_resources() {
     t.toml:5: [[resource]] uri: "https://*.a.test/*" means the same resource as "https://*.a.test/mcp"
     t.toml:3: [[resource]] name: must be a text without control characters
     "#);
+}
+
+#[test]
+fn errors_of_workloads() {
+    let tail = "\n[[workload]]\ntag = \"tag:ci\"";
+    insta::assert_snapshot!(errors(&[
+        "[[workload]]\nnodes = []",
+        "[[workload]]\ntag = \"ci\"",
+        "[[workload]]\ntag = \"tag:\"",
+        "[[workload]]\ntag = \"tag:ci\"\nnodes = [\"\"]",
+        "[[workload]]\ntag = \"tag:ci\"\nscopes = [\"openid\"]",
+        "[[workload]]\ntag = \"tag:ci\"\naccess_token_lifetime = \"1s\"",
+        "[[workload]]\ntag = \"tag:ci\"\nsecret_file = \"/x\"",
+        &format!("[[workload]]\ntag = \"tag:ci\"{tail}"),
+        &client("grant_types = [\"client_credentials\"]").replace("redirect_uris = [\"https://a.test/cb\"]\n", ""),
+    ]), @r#"
+    t.toml:1: [[workload]]: needs a key "tag"
+    t.toml:2: [[workload]] tag: "ci" is no tag; allowed: "tag:NAME"
+    t.toml:2: [[workload]] tag: "tag:" is no tag; allowed: "tag:NAME"
+    t.toml:3: [[workload]] nodes: "" is empty; allowed: stable ids, as `tsidecar whois ADDRESS` tells them
+    t.toml:3: [[workload]] scopes: "openid" belongs to OpenID Connect, not to a resource
+    t.toml:3: [[workload]] access_token_lifetime: is out of range; allowed: "1m" to "1d"
+    t.toml:3: [[workload]] secret_file: there is no key "secret_file" here; allowed: tag, nodes, routes, scopes, access_token_lifetime
+    t.toml:4: [[workload]] tag: "tag:ci" is a workload already
+    t.toml:4: [[client]] grant_types: a public client has no credentials of its own: leave "client_credentials" out of grant_types, or give it a secret or keys (jwks, jwks_uri)
+    "#);
+    insta::assert_snapshot!(
+        read(tail).unwrap().warnings.join("\n"),
+        @r#"t.toml:3: [[workload]] tag: "tag:ci": no [[resource]] names it in clients or servers and no [[exchange]] in callers, so it gets no token"#
+    );
 }
 
 #[test]
@@ -347,6 +377,12 @@ fn everything_that_can_be_said_is_kept() {
         users = ["alice@example.com"]
         groups = ["group:eng"]
         scopes = ["read"]
+        [[workload]]
+        tag = "tag:mcp"
+        nodes = ["nMCP"]
+        routes = true
+        scopes = ["read"]
+        access_token_lifetime = "2m"
     "#;
     insta::assert_debug_snapshot!(read(text).unwrap(), @r#"
     Config {
@@ -627,6 +663,27 @@ fn everything_that_can_be_said_is_kept() {
                         ),
                     ),
                 },
+            },
+        ],
+        workloads: [
+            WorkloadRule {
+                tag: "tag:mcp",
+                nodes: [
+                    DeviceId(
+                        "nMCP",
+                    ),
+                ],
+                routes: true,
+                scopes: Some(
+                    [
+                        ScopeToken(
+                            "read",
+                        ),
+                    ],
+                ),
+                access_token: Lifetime(
+                    120,
+                ),
             },
         ],
         trusted: Trusted(

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use hyper::header::{self, HeaderMap};
+use hyper::header;
 use hyper::{Request, StatusCode};
 use tsidecar_oauth::client_auth::ClientAuthError;
+use tsidecar_oauth::grant::Holder;
 use tsidecar_oauth::introspect::{Asker, INACTIVE, Inactive, LiveToken, Standing};
 use tsidecar_oauth::issued::IssuedToken;
-use tsidecar_oauth::params::Params;
 use tsidecar_oauth::secret::TokenText;
 use tsidecar_oauth::time::UnixTime;
 use tsidecar_oauth::token::TokenError;
 use tsidecar_oauth::token::answer::Keys;
 
 use crate::app::App;
-use crate::client_auth::{ClientRequest, authenticate};
+use crate::client_auth::{ClientRequest, authenticate, shows_credentials};
 use crate::clients;
 use crate::failure::Failure;
 use crate::identity::Sighting;
@@ -25,7 +25,7 @@ use crate::snapshot::Snapshot;
 use crate::web::error::{self, Challenge};
 use crate::web::inbound::Inbound;
 use crate::web::response::{Answer, json};
-use crate::{audit, web::body};
+use crate::{audit, web::body, workload};
 
 /// Answers an introspection request.
 pub async fn handle(
@@ -58,8 +58,8 @@ async fn introspect(
         let refused = |error: &ClientAuthError| audit::client_refused(caller, client.client().id(), *error);
         Asker::client(&client).inspect_err(refused)?
     } else {
-        tags = workload(app, caller, params.get("client_id")).await?;
-        Asker::workload(&tags, &snapshot.resources)?
+        tags = workload::tags(app, snapshot, caller, params.get("client_id")).await?;
+        Asker::workload(&tags, &snapshot.resources, &snapshot.workloads)?
     };
     let token = params.get("token").ok_or(TokenError::MissingParameter("token"))?;
     let keys = Keys { issuer: &snapshot.issuer, signing: &snapshot.signing, sealing: &snapshot.sealing };
@@ -71,29 +71,6 @@ async fn introspect(
     let grant = token.as_ref().map(IssuedToken::grant);
     audit::introspected(caller, asker, grant, found.as_ref().map(drop).map_err(|inactive| *inactive));
     Ok(found.unwrap_or_else(|_| INACTIVE.as_bytes().to_vec()))
-}
-
-/// Tells whether a client shows who it is. Without a client id, or with a tag in its place, the node may stand for the request.
-fn shows_credentials(headers: &HeaderMap, params: &Params) -> bool {
-    let shows = |name| params.get(name).is_some();
-    let names_client = params.get("client_id").is_some_and(|id| !id.starts_with("tag:"));
-    headers.contains_key(header::AUTHORIZATION)
-        || shows("client_secret")
-        || shows("client_assertion")
-        || names_client
-}
-
-/// The tags for which the caller's node speaks: no secret, but the network's word. A web page has none of its node's authority, a
-/// proxy and Funnel bring no workloads, and behind a router anybody could be it (design section 11).
-async fn workload(app: &App, caller: &Caller, named: Option<&str>) -> Result<Vec<String>, Failure> {
-    if caller.is_from_web_page() {
-        return Err(ClientAuthError::Missing.into());
-    }
-    let tags = match app.tailnet.identify_caller(caller).await? {
-        Sighting::Workload(workload) => workload.own_tags().to_vec(),
-        Sighting::Person(_) | Sighting::Refused(_) | Sighting::Unknown => Vec::new(),
-    };
-    Ok(tags.into_iter().filter(|tag| named.is_none_or(|named| named == tag)).collect())
 }
 
 async fn describe(
@@ -112,6 +89,7 @@ async fn describe(
         grant: grant.as_ref(),
         client: client.as_deref(),
         resources: &snapshot.resources,
+        workloads: &snapshot.workloads,
         any_client: snapshot.config().claims.introspect_any_client,
         now,
     };
@@ -124,12 +102,14 @@ async fn describe(
     {
         return Ok(Err(Inactive::GrantGone));
     }
-    let Some((address, listener)) = live.sighting() else { return Ok(Err(Inactive::DeviceGone)) };
-    let Sighting::Person(identity) = snapshot.recognise(app.tailnet.last_seen(address, listener).await?)
-    else {
-        return Ok(Err(Inactive::DeviceGone));
+    let sighting = match live.holder() {
+        holder @ (Holder::Person(seen) | Holder::Workload(seen)) => {
+            let sighting = app.tailnet.last_seen(seen.address, &seen.listener).await?;
+            Some(snapshot.recognise_for(holder, sighting))
+        }
+        Holder::Client => None,
     };
-    match live.answer(&identity, &snapshot.issuer) {
+    match live.answer(sighting.as_ref().and_then(Sighting::present), &snapshot.issuer) {
         Ok(answer) => Ok(Ok(serde_json::to_vec(&answer)?)),
         Err(inactive) => Ok(Err(inactive)),
     }

@@ -98,17 +98,17 @@ impl Pending {
 }
 
 impl Ledger {
-    /// Tells the client of a grant that has ended, if it wants to know.
+    /// Tells the client of a grant that has ended, if it wants to know, and if it was a person's: nobody else was signed in.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub(super) fn tell_of(&mut self, grant: &Grant, now: UnixTime) -> Result<(), ChangeError> {
         match self.jobs.told.get(&grant.facts().client) {
-            Some(target) => {
+            Some(target) if grant.facts().is_of_a_person() => {
                 let notice = Notice::of(grant, Cause::GrantEnded, target.clone());
                 self.add_job(notice, now)
             }
-            None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 

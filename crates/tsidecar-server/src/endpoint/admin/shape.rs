@@ -6,7 +6,7 @@ use tsidecar_oauth::client::{
     AuthMethod, Client, ClientKeys, ClientSpec, GrantType, Login, LogoutSpec, PkceRule,
 };
 use tsidecar_oauth::consent::Consent;
-use tsidecar_oauth::grant::Grant;
+use tsidecar_oauth::grant::{Grant, Holder};
 use tsidecar_oauth::jose::{Algorithm, VerifyAlgorithm};
 use tsidecar_oauth::policy::Access;
 use tsidecar_oauth::rotation::KeyKind;
@@ -317,9 +317,11 @@ pub struct GrantAnswer {
     pub id: String,
     /// The client to which it was granted.
     pub client_id: String,
-    /// `sub` of the person who granted it.
+    /// `sub` of the person who granted it, or the client or tag that asked for itself.
     pub subject: String,
-    /// The stable identifier of the device on which the person was.
+    /// Whose it is.
+    pub holder: HolderName,
+    /// The stable identifier of the device on which the person was, or of the tagged node; empty when a client asked for itself.
     pub device: String,
     /// The granted scope.
     pub scope: String,
@@ -335,6 +337,28 @@ pub struct GrantAnswer {
     pub revoked: bool,
 }
 
+/// Whose a grant is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderName {
+    /// A person's.
+    Person,
+    /// A tagged node's.
+    Workload,
+    /// The client's own.
+    Client,
+}
+
+impl From<&Holder> for HolderName {
+    fn from(holder: &Holder) -> Self {
+        match holder {
+            Holder::Person(_) => Self::Person,
+            Holder::Workload(_) => Self::Workload,
+            Holder::Client => Self::Client,
+        }
+    }
+}
+
 impl From<&Grant> for GrantAnswer {
     fn from(grant: &Grant) -> Self {
         let facts = grant.facts();
@@ -342,6 +366,7 @@ impl From<&Grant> for GrantAnswer {
             id: grant.id().to_string(),
             client_id: facts.client.as_str().to_owned(),
             subject: facts.subject.as_str().to_owned(),
+            holder: (&facts.holder).into(),
             device: facts.device().map_or_else(String::new, |device| device.as_str().to_owned()),
             scope: facts.scope.to_string(),
             resources: facts.resources.iter().map(ToString::to_string).collect(),

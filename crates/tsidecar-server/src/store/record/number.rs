@@ -14,6 +14,7 @@ pub(super) const fn method_number(method: AuthMethod) -> u8 {
         AuthMethod::ClientSecretBasic => 1,
         AuthMethod::ClientSecretPost => 2,
         AuthMethod::PrivateKeyJwt => 3,
+        AuthMethod::Tailnet => 4,
     }
 }
 
@@ -23,6 +24,7 @@ pub(super) const fn method(number: u8) -> Result<AuthMethod, DecodeError> {
         1 => Ok(AuthMethod::ClientSecretBasic),
         2 => Ok(AuthMethod::ClientSecretPost),
         3 => Ok(AuthMethod::PrivateKeyJwt),
+        4 => Ok(AuthMethod::Tailnet),
         _ => Err(DecodeError::Value("authentication method")),
     }
 }
