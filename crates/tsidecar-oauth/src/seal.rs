@@ -838,6 +838,25 @@ pub(crate) mod tests {
         assert_eq!(keys.seal_code(&huge, nonce(1)).err(), Some(SealError::TooLong));
     }
 
+    /// A resource that only a pattern or a rule knows stands in the code as it is: at most 1,500 characters all the same.
+    #[test]
+    fn resources_of_patterns_and_rules_fit_or_are_refused() {
+        let keys = ours();
+        let named = |length: usize, count: usize| {
+            let uri = format!("https://a.tail.test/{}", "p".repeat(length - 20));
+            let uri = ResourceIndicator::parse(&uri).unwrap();
+            keys.seal_code(
+                &SealedCode { resources: vec![CodeResource::Named(uri); count], ..code() },
+                nonce(1),
+            )
+        };
+        assert!(named(512, 1).unwrap().expose().len() <= LONGEST_CODE);
+        let sealed = named(60, 8).unwrap();
+        assert!(sealed.expose().len() <= LONGEST_CODE);
+        assert_eq!(keys.open_code(&sealed).unwrap().resources.len(), 8);
+        assert_eq!(named(512, 2).err(), Some(SealError::TooLong));
+    }
+
     #[test]
     fn nonces_of_proofs_have_a_key_of_their_own() {
         let hash = |keys: SealingKeys| keys.nonce_hash().unwrap()(&[0; 8]);

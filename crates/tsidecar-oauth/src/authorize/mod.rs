@@ -441,6 +441,97 @@ pub(crate) mod tests {
         );
     }
 
+    fn judged(query: &str, identity: Identity) -> Result<Admitted, RedirectReason> {
+        let client = Client::new(public(), UnixTime::default()).unwrap();
+        let request = with_challenge(query)?;
+        Admitted::judge(request, &client, Arc::new(identity), &Policy::default(), &resources())
+    }
+
+    /// Outside the registry it depends on the person: the scope is final only then.
+    #[test]
+    fn rules_admit_what_the_registry_does_not_know() {
+        let rule = r#"{"users":["*"],"resources":["https://tool.test"],"scopes":["use","look"]}"#;
+        let ruled = || Identity { rules: crate::rule::parse_rules([rule]).0, ..alice() };
+        let tool = "resource=https://tool.test/&resource=https://mcp.test/mcp";
+        let refused = judged(tool, alice()).unwrap_err();
+        assert_eq!(refused, RedirectReason::Resource(UnknownResource(Excerpt::of("https://tool.test/"))));
+        assert_eq!(refused.code().as_str(), "invalid_target");
+        let scope = |query: &str| judged(query, ruled()).unwrap().request().scope().to_string();
+        assert_eq!(scope(&format!("{tool}&scope=openid+look+write+foo")), "openid look write");
+        assert_eq!(scope("resource=https://tool.test"), "use look");
+        assert_eq!(scope("resource=https://tool.test&scope=foo"), "use look");
+        let admitted = judged(tool, ruled()).unwrap();
+        let uris: Vec<_> = admitted.request().resources().map(|resource| resource.uri().as_str()).collect();
+        assert_eq!(uris, ["https://tool.test", "https://mcp.test/mcp"], "in the order of the request");
+    }
+
+    /// A nonce protects only with an ID token, which a default scope may turn out not to bring.
+    #[test]
+    fn a_nonce_counts_when_openid_is_certain() {
+        let ask = |query: &str| validate(confidential(), &format!("response_type=code&nonce=n&{query}"));
+        assert!(ask("").is_ok());
+        assert_eq!(ask("resource=https://tool.test").unwrap_err(), RedirectReason::PkceOrNonce);
+        assert_eq!(ask("resource=https://mcp.test/mcp").unwrap_err(), RedirectReason::PkceOrNonce);
+        assert!(ask("resource=https://tool.test&scope=openid").is_ok());
+    }
+
+    /// MCP authorization, step-up: the union with what lives already, and only of this client, resource and device.
+    #[test]
+    fn a_request_for_one_scope_more_keeps_the_others() {
+        let client = Client::new(public(), UnixTime::from_secs(500)).unwrap();
+        let earlier = |change: &dyn Fn(&mut crate::grant::GrantFacts)| {
+            let mut facts = crate::settle::tests::grant().facts().clone();
+            facts.scope = Scope::parse("openid email write gone");
+            facts.resources = vec![crate::uri::ResourceIndicator::parse("https://mcp.test/mcp").unwrap()];
+            change(&mut facts);
+            Grant::new(crate::settle::tests::grant().id(), facts, UnixTime::from_secs(1_000))
+        };
+        let now = UnixTime::from_secs(1_100);
+        let grown = |query: &str, grants: &[Grant]| {
+            let admitted = judged(query, alice()).unwrap();
+            let grows = admitted.may_grow();
+            (grows, admitted.with_earlier(&client, grants, now).request().scope().to_string())
+        };
+        let mcp = "resource=https://mcp.test/mcp/";
+        let read = format!("{mcp}&scope=read");
+        let same = earlier(&|_| ());
+        assert_eq!(
+            grown(&read, &[same.clone()]),
+            (true, "read write".into()),
+            "what the resource still knows"
+        );
+        assert_eq!(grown(&read, &[]), (true, "read".into()));
+        // Nothing to look up: no resource, no scope, nothing that is missing, or more than one resource.
+        assert_eq!(grown("scope=openid", &[same.clone()]), (false, "openid".into()));
+        assert_eq!(grown(mcp, &[same.clone()]), (false, "read".into()));
+        assert_eq!(grown(&format!("{mcp}&scope=write+read"), &[same.clone()]), (false, "write read".into()));
+        let rule = r#"{"users":["*"],"resources":["*"],"scopes":["read"]}"#;
+        let ruled = Identity { rules: crate::rule::parse_rules([rule]).0, ..alice() };
+        let both = judged(&format!("{read}&resource=https://tool.test"), ruled).unwrap();
+        assert!(!both.may_grow());
+        assert_eq!(both.with_earlier(&client, &[same.clone()], now).request().scope().to_string(), "read");
+        let others: [&dyn Fn(&mut crate::grant::GrantFacts); 6] = [
+            &|facts| facts.client = ClientId::parse("web").unwrap(),
+            &|facts| facts.subject = crate::id::Subject::user(7),
+            &|facts| {
+                facts.resources = vec![crate::uri::ResourceIndicator::parse("https://other.test").unwrap()]
+            },
+            &|facts| facts.expires_at = now,
+            &|facts| facts.issued_at = UnixTime::from_secs(500),
+            &|facts| {
+                facts.holder = crate::grant::Holder::Person(crate::grant::Seen {
+                    device: crate::id::DeviceId::parse("nPHONE").unwrap(),
+                    ..facts.seen().unwrap().clone()
+                });
+            },
+        ];
+        for (place, other) in others.into_iter().enumerate() {
+            assert_eq!(grown(&read, &[earlier(other)]).1, "read", "{place}");
+        }
+        let revoked = crate::settle::revoke(Some(&same), now).write.unwrap();
+        assert_eq!(grown(&read, &[revoked]).1, "read");
+    }
+
     /// No quote or backslash may stand in `error_description` (RFC 6749 §4.1.2.1).
     #[test]
     fn descriptions_are_plain() {

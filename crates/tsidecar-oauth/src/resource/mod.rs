@@ -3,6 +3,7 @@
 //! Layer 1. A resource exists for us when it stands in the registry of the configuration, by its URI, an alias or a pattern, or when
 //! a rule admits it for the person who asks. A request that names any other is `invalid_target`.
 
+pub mod metadata;
 mod pattern;
 
 use std::collections::BTreeMap;
@@ -422,15 +423,4 @@ impl Asking<'_> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    pub(crate) const fn asking<'a>(
-        client: &'a Client,
-        identity: &'a Identity,
-        policy: &'a Policy,
-        resources: &'a Resources,
-    ) -> Asking<'a> {
-        Asking { resources, policy, client, identity }
-    }
-}
+pub(crate) mod tests;

@@ -259,3 +259,166 @@ fn is_shared(name: &str) -> bool {
         _ => SHARED.contains(&name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pattern(text: &str) -> ResourcePattern {
+        ResourcePattern::parse(text).unwrap().unwrap()
+    }
+
+    /// What a pattern makes of a presented indicator: the audience.
+    fn audience(pattern: &ResourcePattern, presented: &str) -> Option<String> {
+        Some(pattern.fill(&pattern.capture(presented)?)?.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_star_is_one_label_and_one_segment() {
+        for (text, presented, expected) in [
+            ("https://*.tail.test/mcp", "https://files.tail.test/mcp", Some("https://files.tail.test/mcp")),
+            (
+                "https://*.tail.test/mcp",
+                "HTTPS://Files.Tail.Test:443/mcp/",
+                Some("https://files.tail.test/mcp"),
+            ),
+            ("https://*.tail.test/mcp/", "https://files.tail.test/mcp", Some("https://files.tail.test/mcp/")),
+            (
+                "https://*.tail.test/mcp",
+                "https://files.tail.test/a/../mcp",
+                Some("https://files.tail.test/mcp"),
+            ),
+            ("https://*.tail.test", "https://files.tail.test/", Some("https://files.tail.test")),
+            ("https://*.tail.test/", "https://files.tail.test", Some("https://files.tail.test/")),
+            (
+                "https://*.tail.test:8443/mcp",
+                "https://a.tail.test:8443/mcp",
+                Some("https://a.tail.test:8443/mcp"),
+            ),
+            ("http://*.tail.test/mcp", "http://a.tail.test:80/mcp", Some("http://a.tail.test/mcp")),
+            ("https://mcp.test/*", "https://mcp.test/files/", Some("https://mcp.test/files")),
+            ("https://mcp.test/v1/*", "https://mcp.test/v1/a.b-c_d~e", Some("https://mcp.test/v1/a.b-c_d~e")),
+            ("https://*.tail.test/*", "https://a.tail.test/mcp", Some("https://a.tail.test/mcp")),
+            ("https://127.0.0.1:9000/*", "https://127.0.0.1:9000/mcp", Some("https://127.0.0.1:9000/mcp")),
+            // Neither none nor two, nor a part of one.
+            ("https://*.tail.test/mcp", "https://tail.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://.tail.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://a.b.tail.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://*.tail.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test./mcp", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test.evil.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://evil.test/a.tail.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://a%2e.tail.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test@evil.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://u@a.tail.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test\\.evil.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://atail.test/mcp", None),
+            // Never a prefix.
+            ("https://*.tail.test/mcp", "https://a.tail.test/mcp/x", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test/mcp2", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test/mcp//", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test/MCP", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test/mcp?x=1", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test/mcp#x", None),
+            ("https://*.tail.test/mcp", "http://a.tail.test/mcp", None),
+            ("https://*.tail.test/mcp", "https://a.tail.test:8443/mcp", None),
+            ("https://mcp.test/*", "https://mcp.test/", None),
+            ("https://mcp.test/*", "https://mcp.test/a/b", None),
+            ("https://mcp.test/*", "https://mcp.test/a%2fb", None),
+            ("https://mcp.test/*", "https://mcp.test/*", None),
+            ("https://mcp.test/v1/*", "https://mcp.test/v1/..", None),
+            ("https://mcp.test/v1/*", "https://mcp.test/v1x/a", None),
+        ] {
+            assert_eq!(audience(&pattern(text), presented).as_deref(), expected, "{text} {presented}");
+        }
+    }
+
+    /// No pattern of ours matches another tailnet, nor what everybody can get a name below.
+    #[test]
+    fn patterns_stay_at_home() {
+        use PatternError as E;
+        for (text, why) in [
+            ("https://*/", E::Shared),
+            ("https://*", E::Shared),
+            ("https://*.com/mcp", E::Shared),
+            ("https://*.lan", E::Shared),
+            ("https://*.co.uk/mcp", E::Shared),
+            ("https://*.ts.net/mcp", E::Shared),
+            ("https://*.TS.net/mcp", E::Shared),
+            ("https://*.c.ts.net/mcp", E::Shared),
+            ("https://*.github.io/mcp", E::Shared),
+            ("https://*.0.0.1/mcp", E::Host),
+            ("https://*.*.ts.net/mcp", E::Host),
+            ("https://*.tail1234.*/mcp", E::Host),
+            ("https://a.*.ts.net/mcp", E::Host),
+            ("https://mcp-*.tail.test/mcp", E::Host),
+            ("https://*.tail.test./mcp", E::Host),
+            ("https://*..tail.test/mcp", E::Host),
+            ("https://a.test/*/mcp", E::Path),
+            ("https://a.test/x*", E::Path),
+            ("https://a.test/*/*", E::Path),
+            ("https://a.test/**", E::Path),
+            ("https://a.test/x?y=*", E::Query),
+            ("ftp://*.tail.test/x", E::Scheme),
+            ("urn:x:*", E::Scheme),
+            ("https://u@*.tail.test/", E::Uri(UriError::UserInfo)),
+            ("https://*.tail.test/#x", E::Uri(UriError::Fragment)),
+            ("*", E::Uri(UriError::Malformed)),
+        ] {
+            let refused = ResourcePattern::parse(text).unwrap_err();
+            // Addresses in odd spellings are no URIs at all.
+            assert!(refused == why || refused == E::Uri(UriError::Malformed), "{text}: {refused:?}");
+        }
+        for fine in
+            ["https://*.tail1234.ts.net/mcp", "https://*.example.com", "https://*.mcp.example.co.uk/*"]
+        {
+            pattern(fine);
+        }
+        assert_eq!(ResourcePattern::parse("https://mcp.test/mcp"), Ok(None));
+    }
+
+    #[test]
+    fn patterns_overlap_when_something_matches_both() {
+        for (one, other, expected) in [
+            ("https://*.tail.test/mcp", "https://*.tail.test/mcp/", true),
+            ("https://*.tail.test/mcp", "https://*.tail.test/*", true),
+            ("https://*.tail.test/*", "https://a.tail.test/*", true),
+            ("https://*.tail.test/mcp", "https://a.tail.test/*", true),
+            ("https://*.tail.test/mcp", "https://*.tail.test/sse", false),
+            ("https://*.tail.test/mcp", "https://*.tail.test", false),
+            ("https://*.tail.test/mcp", "https://*.other.test/mcp", false),
+            ("https://*.tail.test/mcp", "https://*.a.tail.test/mcp", false),
+            ("https://*.tail.test/mcp", "http://*.tail.test/mcp", false),
+            ("https://*.tail.test/mcp", "https://*.tail.test:444/mcp", false),
+            ("https://a.test/x/*", "https://a.test/*", false),
+        ] {
+            assert_eq!(pattern(one).overlaps(&pattern(other)), expected, "{one} {other}");
+            assert_eq!(pattern(other).overlaps(&pattern(one)), expected, "{other} {one}");
+        }
+    }
+
+    proptest! {
+        /// Whatever matches has the audience of a host right below the name, and this audience means itself.
+        #[test]
+        fn what_matches_is_below_the_name(presented in "https?://[a-zA-Z0-9.*@:_%-]{0,20}(\\.tail\\.test)?[a-z0-9.:/?%*-]{0,12}") {
+            let pattern = pattern("https://*.tail.test/*");
+            if let Some(audience) = audience(&pattern, &presented) {
+                let rest = audience.strip_prefix("https://").unwrap();
+                let (host, segment) = rest.split_once('/').unwrap();
+                prop_assert!(is_label(host.strip_suffix(".tail.test").unwrap()));
+                prop_assert!(is_segment(segment));
+                prop_assert_eq!(self::audience(&pattern, &audience), Some(audience.clone()));
+                prop_assert!(ResourceIndicator::parse(&audience).unwrap().matches(&presented));
+            }
+        }
+
+        #[test]
+        fn nothing_panics(text in "\\PC{0,40}", presented in "\\PC{0,40}") {
+            if let Ok(Some(pattern)) = ResourcePattern::parse(&text) {
+                let _ = pattern.capture(&presented).and_then(|captured| pattern.fill(&captured));
+            }
+        }
+    }
+}

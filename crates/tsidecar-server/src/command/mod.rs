@@ -24,6 +24,7 @@ pub mod exit;
 pub mod grant;
 pub mod keys;
 pub mod output;
+pub mod resource;
 pub mod serve;
 pub mod whois;
 
@@ -65,6 +66,9 @@ enum Command {
     /// Grants: what people have signed in to, and from where.
     #[command(subcommand)]
     Grant(grant::GrantCommand),
+    /// Resources: what access tokens can be asked for.
+    #[command(subcommand)]
+    Resource(resource::ResourceCommand),
     /// Signing and sealing keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -97,6 +101,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, inherited: Vec<UnixLis
         }
         Command::Grant(command) => {
             print(audience, ask_daemon(&file, async |daemon| grant::run(daemon, command).await))
+        }
+        Command::Resource(command) => {
+            print(audience, ask_daemon(&file, async |daemon| resource::run(daemon, command).await))
         }
         Command::Keys(command) => {
             print(audience, ask_daemon(&file, async |daemon| keys::run(daemon, command).await))

@@ -31,6 +31,8 @@ impl Audience {
 pub struct Output {
     /// For people; ends without a line break.
     pub text: String,
+    /// For people beside it, on standard error; may be empty.
+    pub notes: String,
     /// For programs.
     pub json: Value,
     /// How it ended.
@@ -40,7 +42,14 @@ pub struct Output {
 impl Output {
     /// Done.
     pub fn done(text: String, value: &impl Serialize) -> Self {
-        Self { text, json: serde_json::to_value(value).unwrap_or_default(), exit: Exit::Ok }
+        let json = serde_json::to_value(value).unwrap_or_default();
+        Self { text, notes: String::new(), json, exit: Exit::Ok }
+    }
+
+    /// Adds what people should know beside it; the text itself can then be kept in a file.
+    #[must_use]
+    pub fn with_notes(self, notes: String) -> Self {
+        Self { notes, ..self }
     }
 }
 
@@ -54,6 +63,9 @@ pub fn print(audience: Audience, result: Result<Output, CommandError>) -> ExitCo
             };
             // Nobody reads on: a closed pipe is no failure of the command.
             let _ = writeln!(std::io::stdout(), "{text}");
+            if audience == Audience::People && !output.notes.is_empty() {
+                let _ = writeln!(std::io::stderr(), "{}", output.notes);
+            }
             output.exit.into()
         }
         Err(error) => {

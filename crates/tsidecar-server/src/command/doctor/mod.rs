@@ -87,7 +87,7 @@ pub async fn run(config: &Path, options: &Options) -> Result<Output, CommandErro
     let (failed, warned) = (count(Outcome::Fail), count(Outcome::Warn));
     let text = format!("{}\n\n{}", describe(&checks), summary(failed, warned));
     let exit = if failed == 0 { Exit::Ok } else { Exit::Failed };
-    Ok(Output { text, json: json!({ "ok": failed == 0, "checks": checks }), exit })
+    Ok(Output { text, notes: String::new(), json: json!({ "ok": failed == 0, "checks": checks }), exit })
 }
 
 fn describe(checks: &[Check]) -> String {

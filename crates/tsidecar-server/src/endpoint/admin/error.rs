@@ -35,6 +35,11 @@ pub(super) enum AdminError {
     /// There is no such client.
     #[error("there is no client \"{0}\"")]
     NoClient(String),
+    /// No entry of the registry means this.
+    #[error(
+        "there is no resource {0:?}: no [[resource]] of the configuration has it as its uri or as an alias, or has a pattern that it matches"
+    )]
+    NoResource(String),
     /// There is no such grant.
     #[error("there is no grant \"{0}\"")]
     NoGrant(String),
@@ -92,6 +97,7 @@ impl AdminError {
             Self::NoPath
             | Self::NoClient(_)
             | Self::NoGrant(_)
+            | Self::NoResource(_)
             | Self::Keys(KeyError::Rotation(RotationError::Unknown(_))) => {
                 (StatusCode::NOT_FOUND, "not_found")
             }

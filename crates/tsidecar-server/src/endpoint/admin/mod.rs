@@ -12,6 +12,7 @@
 //! | `/admin/grants/{id}/revoke` | POST |
 //! | `/admin/consents?user=&client=&after_user=&after_client=` | GET: a page of what people have allowed strangers |
 //! | `/admin/consents/revoke` | POST |
+//! | `/admin/resources`, `/admin/resources/metadata?resource=URL` | GET |
 //!
 //! The socket admits root and never tailscaled, and no request with a sign of a proxy gets here ([`crate::serve`]), so that a
 //! mistaken `tailscale serve` of this socket gives nobody anything.
@@ -21,6 +22,7 @@ mod consents;
 mod error;
 mod grants;
 mod keys;
+pub mod resources;
 pub mod shape;
 mod status;
 
@@ -55,6 +57,8 @@ where
     } else if let Some(rest) = path.strip_prefix(consents::PATH) {
         let rest = rest.to_owned();
         consents::route(&*app.store, app.clock.now(), &rest, request).await
+    } else if let Some(rest) = path.strip_prefix(resources::PATH) {
+        resources::route(&app.snapshot.load(), rest, &request)
     } else if path.starts_with("/admin/") {
         status::route(app, &request).await
     } else {
