@@ -54,6 +54,23 @@
 //! # One resource per token
 //! A token for two resources lets each of them act at the other with the scopes of both (RFC 8707 §3).
 //!
+//! # A pattern stands for one label and one segment
+//! `https://*.tail1234.ts.net/mcp` names one server of the tailnet each, and nothing deeper: a star over several labels or segments would
+//! be a prefix, which RFC 8707 leaves to nobody's judgement. What follows the star must be somebody's own name; a list of names below
+//! which strangers get names is a seatbelt for administrators, not a boundary. The audience is spelt as the pattern, so that a token for
+//! a server has one spelling whatever its clients send. Two patterns that one URI could match are refused in the configuration.
+//!
+//! # A rule admits resources outside the registry only
+//! What an administrator wrote down as a `[[resource]]` says itself who may ask. A rule (tsidp's `users` and `resources`) opens what nobody
+//! wrote down: its tokens carry the scopes that rules give it (`scopes`, ours), none without, and nobody is in its audience by our word, so
+//! nobody introspects or exchanges them. Under `"*"` the audience is what was named: servers compare bytes, and clients send what the
+//! server publishes. A device authorization begins before anybody is known, so only the registry counts there.
+//!
+//! # A second authorization adds, and only for one resource
+//! A client that is told `insufficient_scope` asks for the missing scope alone (MCP authorization, step-up), and must not lose the others.
+//! Only scopes of the resource are kept, and only when exactly one is named: of a grant for two nobody can say for which one a scope
+//! was given. It is no boundary: whoever may ask for a resource may ask for all of its scopes.
+//!
 //! # The order of checks at redemption
 //! Expiry comes before everything, so a dead code writes nothing. Then the client: a code shown by another client that
 //! authenticated has leaked and dies. A wrong redirect URI or verifier does not kill it: only a holder of the code and of

@@ -478,6 +478,8 @@ pub(crate) mod tests {
     /// MCP authorization, step-up: the union with what lives already, and only of this client, resource and device.
     #[test]
     fn a_request_for_one_scope_more_keeps_the_others() {
+        use std::slice::from_ref;
+
         let client = Client::new(public(), UnixTime::from_secs(500)).unwrap();
         let earlier = |change: &dyn Fn(&mut crate::grant::GrantFacts)| {
             let mut facts = crate::settle::tests::grant().facts().clone();
@@ -496,25 +498,25 @@ pub(crate) mod tests {
         let read = format!("{mcp}&scope=read");
         let same = earlier(&|_| ());
         assert_eq!(
-            grown(&read, &[same.clone()]),
+            grown(&read, from_ref(&same)),
             (true, "read write".into()),
             "what the resource still knows"
         );
         assert_eq!(grown(&read, &[]), (true, "read".into()));
         // Nothing to look up: no resource, no scope, nothing that is missing, or more than one resource.
-        assert_eq!(grown("scope=openid", &[same.clone()]), (false, "openid".into()));
-        assert_eq!(grown(mcp, &[same.clone()]), (false, "read".into()));
-        assert_eq!(grown(&format!("{mcp}&scope=write+read"), &[same.clone()]), (false, "write read".into()));
+        assert_eq!(grown("scope=openid", from_ref(&same)), (false, "openid".into()));
+        assert_eq!(grown(mcp, from_ref(&same)), (false, "read".into()));
+        assert_eq!(grown(&format!("{mcp}&scope=write+read"), from_ref(&same)), (false, "write read".into()));
         let rule = r#"{"users":["*"],"resources":["*"],"scopes":["read"]}"#;
         let ruled = Identity { rules: crate::rule::parse_rules([rule]).0, ..alice() };
         let both = judged(&format!("{read}&resource=https://tool.test"), ruled).unwrap();
         assert!(!both.may_grow());
-        assert_eq!(both.with_earlier(&client, &[same.clone()], now).request().scope().to_string(), "read");
+        assert_eq!(both.with_earlier(&client, from_ref(&same), now).request().scope().to_string(), "read");
         let others: [&dyn Fn(&mut crate::grant::GrantFacts); 6] = [
             &|facts| facts.client = ClientId::parse("web").unwrap(),
             &|facts| facts.subject = crate::id::Subject::user(7),
             &|facts| {
-                facts.resources = vec![crate::uri::ResourceIndicator::parse("https://other.test").unwrap()]
+                facts.resources = vec![crate::uri::ResourceIndicator::parse("https://other.test").unwrap()];
             },
             &|facts| facts.expires_at = now,
             &|facts| facts.issued_at = UnixTime::from_secs(500),

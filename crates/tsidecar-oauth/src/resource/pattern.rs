@@ -236,9 +236,10 @@ impl PathPart {
     }
 }
 
-/// One label as hosts of a tailnet have it; the parser has made it small.
+/// One label as hosts of a tailnet have it (RFC 1035 §2.3.4); the parser has made it small.
 fn is_label(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// One segment of a path that has one reading: no escapes, and neither `.` nor `..`.
