@@ -11,6 +11,7 @@
 //! | `oidcc-rp-initiated-logout-certification-test-plan` | `response_type=code`, static clients | 11 | `rp_logout` |
 //! | `oidcc-backchannel-rp-initiated-logout-certification-test-plan` | the same | 2 | `backchannel` |
 //! | `fapi2-security-profile-final-test-plan` | `private_key_jwt`, `dpop`, `plain_fapi`, `openid_connect` | 56 | `fapi2` |
+//! | the same | `private_key_jwt`, `dpop`, `fapi_client_credentials_grant` | 14 | `fapi2_client_credentials` |
 //!
 //! A test has the module's name with `_` for `-`. Basic has 38 modules, of which three run with registered clients only
 //! (`oidcc-idtoken-signature`, `oidcc-idtoken-unsigned`, `oidcc-request-uri-unsigned-supported-correctly-or-rejected-as-unsupported`).
@@ -85,5 +86,6 @@ mod backchannel;
 mod basic;
 mod config;
 mod fapi2;
+mod fapi2_client_credentials;
 mod form_post;
 mod rp_logout;

@@ -125,13 +125,36 @@ const FAPI2: &[&str] = &[
     "refresh-token",
 ];
 
-const PLANS: [Plan; 6] = [
+const FAPI2_CLIENT_CREDENTIALS: &[&str] = &[
+    "discovery-end-point-verification",
+    "happy-flow",
+    "ensure-client-id-in-token-endpoint",
+    "ensure-holder-of-key-required",
+    "ensure-signed-client-assertion-with-RS256-fails",
+    "ensure-client-assertion-in-token-endpoint",
+    "ensure-client-assertion-with-exp-is-5-minutes-in-past-fails",
+    "ensure-client-assertion-with-wrong-aud-fails",
+    "ensure-client-assertion-with-no-sub-fails",
+    "check-dpop-proof-nbf-exp",
+    "ensure-dpopproof-with-iat-10seconds-before-succeeds",
+    "ensure-dpopproof-with-iat-10seconds-after-succeeds",
+    "dpop-negative-tests",
+    "access-token-type-header-case-sensitivity",
+];
+
+const PLANS: [Plan; 7] = [
     Plan { module: "config", prefix: "oidcc-", count: 1, names: &["discovery-endpoint-verification"] },
     Plan { module: "basic", prefix: "oidcc-", count: 35, names: BASIC },
     Plan { module: "form_post", prefix: "oidcc-", count: 35, names: BASIC },
     Plan { module: "rp_logout", prefix: "oidcc-", count: 11, names: RP_LOGOUT },
     Plan { module: "backchannel", prefix: "oidcc-", count: 2, names: BACKCHANNEL },
     Plan { module: "fapi2", prefix: "fapi2-security-profile-final-", count: 56, names: FAPI2 },
+    Plan {
+        module: "fapi2_client_credentials",
+        prefix: "fapi2-security-profile-final-",
+        count: 14,
+        names: FAPI2_CLIENT_CREDENTIALS,
+    },
 ];
 
 /// The tests of this binary whose paths begin so; with `--ignored` those that are switched off.

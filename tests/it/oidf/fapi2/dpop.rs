@@ -136,7 +136,7 @@ fn fapi2_security_profile_final_dpop_negative_tests() {
 }
 
 /// Changes to the header and to the claims of a proof for a method and a URL that make it bad, wherever it is shown.
-fn bad_proofs(now: i64) -> Vec<(&'static str, Value, Value)> {
+pub(in crate::oidf) fn bad_proofs(now: i64) -> Vec<(&'static str, Value, Value)> {
     let stranger = Prover::new();
     let private = json!({ "kty": "EC", "crv": "P-256", "x": "x", "y": "y", "d": "d" });
     vec![

@@ -5,7 +5,7 @@
 
 mod assertion;
 mod authorization;
-mod dpop;
-mod party;
+pub(super) mod dpop;
+pub(super) mod party;
 mod pushed;
 mod token;

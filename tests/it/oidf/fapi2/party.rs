@@ -19,15 +19,15 @@ use super::super::{
 };
 
 /// A client with keys: one that it signs with, and one for RS256, which the profile forbids.
-pub(super) struct Client {
-    pub(super) id: &'static str,
+pub(in crate::oidf) struct Client {
+    pub(in crate::oidf) id: &'static str,
     pub(super) redirect_uri: &'static str,
     key: ClientKey,
     rs256: ClientKey,
 }
 
 /// Signs with ES256.
-pub(super) static FIRST: LazyLock<Client> = LazyLock::new(|| Client {
+pub(in crate::oidf) static FIRST: LazyLock<Client> = LazyLock::new(|| Client {
     id: "fapi-first",
     redirect_uri: "https://rp.oidf.test/callback",
     key: ClientKey::generate(VerifyAlgorithm::Es256).unwrap(),
@@ -35,7 +35,7 @@ pub(super) static FIRST: LazyLock<Client> = LazyLock::new(|| Client {
 });
 
 /// Signs with PS256; its redirect URI has a query of its own.
-pub(super) static SECOND: LazyLock<Client> = LazyLock::new(|| Client {
+pub(in crate::oidf) static SECOND: LazyLock<Client> = LazyLock::new(|| Client {
     id: "fapi-second",
     redirect_uri: "https://rp.oidf.test/callback?dummy1=lorem&dummy2=ipsum",
     key: ClientKey::generate(VerifyAlgorithm::Ps256).unwrap(),
@@ -45,38 +45,53 @@ pub(super) static SECOND: LazyLock<Client> = LazyLock::new(|| Client {
 impl Client {
     /// Its entry in the configuration (reference/oauth.md 3.9).
     fn register(&self, setup: Setup) -> Setup {
+        self.register_with(
+            setup,
+            &format!(
+                r#"redirect_uris = ["{}"]
+login = "confirm"
+claims_in_id_token = false
+pkce = "required"
+require_pushed_authorization_requests = true
+"#,
+                self.redirect_uri
+            ),
+        )
+    }
+
+    /// Its entry for the plan without people.
+    pub(in crate::oidf) fn register_for_itself(&self, setup: Setup) -> Setup {
+        self.register_with(setup, "grant_types = [\"client_credentials\"]\n")
+    }
+
+    fn register_with(&self, setup: Setup, more: &str) -> Setup {
         let keys: Vec<_> = [("k1", &self.key), ("rs256", &self.rs256)]
             .into_iter()
             .map(|(kid, key)| changed(key.public_jwk().clone(), &json!({ "kid": kid })))
             .collect();
-        let Self { id, redirect_uri, .. } = self;
+        let id = self.id;
         let file = format!("{id}.jwks.json");
         setup.file(&file, &json!({ "keys": keys }).to_string()).tables(&format!(
             r#"[[client]]
 id = "{id}"
 name = "A client of the suite"
 jwks_file = "{{dir}}/{file}"
-redirect_uris = ["{redirect_uri}"]
-login = "confirm"
 token_endpoint_auth_method = "private_key_jwt"
 assertion_algs = ["PS256", "ES256", "EdDSA"]
 id_token_signed_response_alg = "ES256"
-claims_in_id_token = false
-pkce = "required"
-require_pushed_authorization_requests = true
 dpop_bound_access_tokens = true
-"#
+{more}"#
         ))
     }
 
     /// A good assertion but for these claims; `null` takes one away.
-    pub(super) fn assertion(&self, suite: &Suite, changes: &Value) -> String {
+    pub(in crate::oidf) fn assertion(&self, suite: &Suite, changes: &Value) -> String {
         let header = json!({ "alg": self.key.algorithm().as_str(), "kid": "k1" });
         self.key.sign(&header, self.claims(suite, changes).to_string().as_bytes()).unwrap()
     }
 
     /// One by a registered key, with the algorithm that the profile forbids.
-    pub(super) fn assertion_by_rs256(&self, suite: &Suite) -> String {
+    pub(in crate::oidf) fn assertion_by_rs256(&self, suite: &Suite) -> String {
         let header = json!({ "alg": "RS256", "kid": "rs256" });
         self.rs256.sign(&header, self.claims(suite, &json!({})).to_string().as_bytes()).unwrap()
     }
@@ -295,31 +310,31 @@ pub(super) fn resource(suite: &Suite, access_token: &str, proof: &str) -> Reply 
 }
 
 /// A request to the token endpoint.
-pub(super) struct Redemption {
-    pub(super) fields: Parameters,
+pub(in crate::oidf) struct Redemption {
+    pub(in crate::oidf) fields: Parameters,
     /// The `DPoP` headers.
-    pub(super) proofs: Vec<String>,
+    pub(in crate::oidf) proofs: Vec<String>,
 }
 
 impl Redemption {
-    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+    pub(in crate::oidf) fn with(mut self, name: &str, value: &str) -> Self {
         self.fields.set(name, value);
         self
     }
 
-    pub(super) fn without(mut self, name: &str) -> Self {
+    pub(in crate::oidf) fn without(mut self, name: &str) -> Self {
         self.fields.remove(name);
         self
     }
 
-    pub(super) fn proofs(mut self, proofs: &[String]) -> Self {
+    pub(in crate::oidf) fn proofs(mut self, proofs: &[String]) -> Self {
         self.proofs = proofs.to_vec();
         self
     }
 
     /// Sends it from the internet, where the applications of the plan are.
     #[track_caller]
-    pub(super) fn send(&self, suite: &Suite) -> Reply {
+    pub(in crate::oidf) fn send(&self, suite: &Suite) -> Reply {
         let request = Request::post("/token", &self.fields.pairs());
         let request = self.proofs.iter().fold(request, |request, proof| request.header("DPoP", proof));
         suite.send(request)
@@ -335,7 +350,13 @@ pub(super) struct Tokens {
 }
 
 /// A good proof by the daemon's clock, but for these claims; `null` takes one away.
-pub(super) fn proof(suite: &Suite, key: &Prover, method: &str, path: &str, changes: &Value) -> String {
+pub(in crate::oidf) fn proof(
+    suite: &Suite,
+    key: &Prover,
+    method: &str,
+    path: &str,
+    changes: &Value,
+) -> String {
     let mut claims = json!({ "iat": suite.now() });
     for (name, value) in changes.as_object().unwrap() {
         claims[name] = value.clone();
