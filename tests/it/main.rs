@@ -41,6 +41,8 @@ mod policy;
 mod private_key_jwt;
 mod prompt;
 mod refresh_races;
+mod register;
+mod register_manage;
 mod request_object;
 mod resource;
 mod resource_command;

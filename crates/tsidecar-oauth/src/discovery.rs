@@ -30,6 +30,8 @@ pub const USERINFO: &str = "/userinfo";
 pub const DEVICE_AUTHORIZATION: &str = "/device_authorization";
 /// Path of the page on which people answer device authorizations (RFC 8628 §3.3).
 pub const DEVICE: &str = "/device";
+/// Path of the registration endpoint; the id of a client behind it is the address of its registration (RFC 7592 §2).
+pub const REGISTER: &str = "/register";
 /// Path of the introspection endpoint.
 pub const INTROSPECT: &str = "/introspect";
 /// Path of the revocation endpoint.
@@ -43,6 +45,15 @@ pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
 /// Path of OAuth's metadata.
 pub const OAUTH_AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
+/// From where clients may register themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registering {
+    /// From the tailnet only.
+    Tailnet,
+    /// From the internet, too.
+    Anywhere,
+}
+
 /// The metadata of this provider.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProviderMetadata<'a> {
@@ -54,6 +65,8 @@ pub struct ProviderMetadata<'a> {
     end_session_endpoint: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_authorization_endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_endpoint: Option<String>,
     jwks_uri: String,
     scopes_supported: [&'static str; SCOPES.len()],
     response_types_supported: [&'static str; RESPONSE_TYPES.len()],
@@ -96,6 +109,7 @@ impl<'a> ProviderMetadata<'a> {
             userinfo_endpoint: issuer.endpoint(USERINFO),
             end_session_endpoint: issuer.endpoint(LOGOUT),
             device_authorization_endpoint: Some(issuer.endpoint(DEVICE_AUTHORIZATION)),
+            registration_endpoint: Some(issuer.endpoint(REGISTER)),
             jwks_uri: issuer.endpoint(JWKS),
             scopes_supported: SCOPES,
             response_types_supported: RESPONSE_TYPES,
@@ -131,8 +145,12 @@ impl<'a> ProviderMetadata<'a> {
     /// What somebody in the internet is told: nothing of endpoints that are for the tailnet only. The grant of a device stays: a
     /// client redeems from anywhere what a device of the tailnet began.
     #[must_use]
-    pub fn for_internet(self) -> Self {
-        Self { device_authorization_endpoint: None, ..self }
+    pub fn for_internet(self, registering: Registering) -> Self {
+        let registration_endpoint = match registering {
+            Registering::Tailnet => None,
+            Registering::Anywhere => self.registration_endpoint,
+        };
+        Self { device_authorization_endpoint: None, registration_endpoint, ..self }
     }
 
     /// The document as it is served.
@@ -171,6 +189,7 @@ mod tests {
                 "userinfo_endpoint": "https://idp.tail.test/userinfo",
                 "end_session_endpoint": "https://idp.tail.test/logout",
                 "device_authorization_endpoint": "https://idp.tail.test/device_authorization",
+                "registration_endpoint": "https://idp.tail.test/register",
                 "jwks_uri": "https://idp.tail.test/.well-known/jwks.json",
                 "scopes_supported": ["openid", "profile", "email", "groups"],
                 "response_types_supported": ["code"],
@@ -211,9 +230,15 @@ mod tests {
         let issuer = Issuer::parse("https://idp.tail.test").unwrap();
         let metadata = ProviderMetadata::new(&issuer, &[Algorithm::Rs256], &ClaimsPolicy::default());
         let document = String::from_utf8(metadata.to_json().unwrap()).unwrap();
-        let outside = String::from_utf8(metadata.for_internet().to_json().unwrap()).unwrap();
+        let outside = |registering| {
+            let metadata = ProviderMetadata::new(&issuer, &[Algorithm::Rs256], &ClaimsPolicy::default());
+            String::from_utf8(metadata.for_internet(registering).to_json().unwrap()).unwrap()
+        };
         let device = r#""device_authorization_endpoint":"https://idp.tail.test/device_authorization","#;
-        assert_eq!(document.replacen(device, "", 1), outside);
-        assert_ne!(document, outside);
+        let register = r#""registration_endpoint":"https://idp.tail.test/register","#;
+        let open = document.replacen(device, "", 1);
+        assert_eq!(outside(Registering::Anywhere), open);
+        assert_eq!(outside(Registering::Tailnet), open.replacen(register, "", 1));
+        assert!(document.contains(device) && document.contains(register));
     }
 }

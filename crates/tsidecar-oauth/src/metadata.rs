@@ -271,6 +271,12 @@ pub fn echo(spec: &ClientSpec, beside: &str) -> Map<String, Value> {
     all
 }
 
+/// Tells whether a document is a JSON array of texts that names each of these URIs (OpenID Connect Dynamic Client Registration §5).
+pub fn names_all(document: &[u8], redirect_uris: &[String]) -> bool {
+    let listed: Vec<String> = serde_json::from_slice(document).unwrap_or_default();
+    redirect_uris.iter().all(|uri| listed.contains(uri))
+}
+
 const METHOD: &str = "token_endpoint_auth_method";
 const SECTOR: &str = "sector_identifier_uri";
 

@@ -104,6 +104,28 @@ impl Policy {
         }
     }
 
+    /// Judges whether a person may register clients: a rule of the tailnet policy or of the file says so. For a device of another
+    /// tailnet the same rule must admit it.
+    pub fn may_register(&self, identity: &Identity) -> bool {
+        let external = identity.kind == IdentityKind::External;
+        let from_file = self.rules.iter().filter(|rule| rule.holds_for(identity)).map(|rule| &rule.rule);
+        identity
+            .rules
+            .iter()
+            .chain(from_file)
+            .any(|rule| rule.allow_dcr && (!external || rule.allow_external))
+    }
+
+    /// Judges whether a tagged node of our own may register clients, by the rules of the tailnet policy for it and by its tags.
+    pub fn node_may_register(&self, rules: &[Rule], tags: &[String]) -> bool {
+        let holds = |rule: &&FileRule| {
+            let everybody = rule.users.is_empty() && rule.groups.is_empty() && rule.tags.is_empty();
+            everybody || rule.tags.iter().any(|tag| tags.contains(tag))
+        };
+        let from_file = self.rules.iter().filter(holds).map(|rule| &rule.rule);
+        rules.iter().chain(from_file).any(|rule| rule.allow_dcr)
+    }
+
     fn allows(&self, access: &Access, client: &ClientId, identity: &Identity) -> bool {
         names_user(&access.users, identity)
             || access.tags.iter().any(|tag| identity.device.tags.contains(tag))

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::device_limits::DeviceLimits;
 use crate::limiter::Limiter;
 use crate::outbound::{ClientKeys, Outbound};
+use crate::registrations::Registrations;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::tailnet::Tailnet;
@@ -28,6 +29,8 @@ pub struct App {
     pub limiter: Limiter,
     /// Bounds of device authorizations.
     pub devices: DeviceLimits,
+    /// Bounds of registrations.
+    pub registrations: Registrations,
     /// The way out: HTTPS to clients' hosts.
     pub outbound: Arc<Outbound>,
     /// The keys that clients publish.

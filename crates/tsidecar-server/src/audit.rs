@@ -4,6 +4,7 @@
 
 mod consent;
 mod logout;
+mod registration;
 
 use tsidecar_oauth::authorize::{RedirectReason, Why};
 use tsidecar_oauth::client::Client;
@@ -22,6 +23,9 @@ use tsidecar_oauth::userinfo::BearerError;
 
 pub use self::consent::{consent_asked, consent_denied, consent_given, consent_withdrawn};
 pub use self::logout::{Told, grant_withdrawn, logged_out, logout_not_queued, logout_refused, logout_told};
+pub use self::registration::{
+    approval, registered, registration_refused, registration_removed, registration_replaced,
+};
 use crate::identity::RefusedNode;
 use crate::peer::Caller;
 

@@ -30,6 +30,7 @@ pub mod notify;
 pub mod outbound;
 pub mod peer;
 pub mod proof;
+pub mod registrations;
 pub mod reload;
 pub mod request_object;
 pub mod router;

@@ -177,6 +177,7 @@ fn needs_restart(start: &Config, now: &Config, snapshot: &Snapshot) -> Vec<&'sta
         ("[listen]", start.listen != now.listen),
         ("[identity]", start.identity != now.identity),
         ("[limits]", start.limits != now.limits),
+        ("[registration]", start.registration.limits != now.registration.limits),
         ("[outbound]", start.outbound != now.outbound),
         ("[state]", start.state_dir != now.state_dir),
         ("[log]", start.log != now.log),

@@ -37,12 +37,14 @@ enum Route {
     Device,
     Introspect,
     Revoke,
+    Register,
+    Registration,
     Logout,
 }
 
 impl Route {
-    /// Every path, and what it is for.
-    const TABLE: [(&'static str, Self); 15] = [
+    /// Every path, and what it is for; beside them, what a client has registered has a path of its own.
+    const TABLE: [(&'static str, Self); 16] = [
         (discovery::OPENID_CONFIGURATION, Self::OpenIdConfiguration),
         (discovery::OAUTH_AUTHORIZATION_SERVER, Self::AuthorizationServer),
         (discovery::JWKS, Self::Jwks),
@@ -58,10 +60,12 @@ impl Route {
         (discovery::DEVICE, Self::Device),
         (discovery::INTROSPECT, Self::Introspect),
         (discovery::REVOKE, Self::Revoke),
+        (discovery::REGISTER, Self::Register),
     ];
 
     fn of(path: &str) -> Option<Self> {
-        Self::TABLE.iter().find(|(known, _)| *known == path).map(|(_, route)| *route)
+        let exact = Self::TABLE.iter().find(|(known, _)| *known == path).map(|(_, route)| *route);
+        exact.or_else(|| endpoint::register::manage::named(path).map(|_| Self::Registration))
     }
 
     /// The methods of the path, as `Allow` names them.
@@ -70,7 +74,8 @@ impl Route {
             Self::OpenIdConfiguration | Self::AuthorizationServer | Self::Jwks => DOCUMENT_METHODS,
             Self::Authorize | Self::Device | Self::Logout | Self::Consents => "GET, POST",
             Self::Answer | Self::Consent | Self::DeviceAuthorization => "POST",
-            Self::Token | Self::Par | Self::Introspect | Self::Revoke => "POST, OPTIONS",
+            Self::Token | Self::Par | Self::Introspect | Self::Revoke | Self::Register => "POST, OPTIONS",
+            Self::Registration => "GET, PUT, DELETE, OPTIONS",
             Self::UserInfo => "GET, POST, OPTIONS",
         }
     }
@@ -112,6 +117,8 @@ impl Route {
             | Self::Revoke
             | Self::DeviceAuthorization
             | Self::Device
+            | Self::Register
+            | Self::Registration
             | Self::Logout => {
                 return None;
             }
@@ -178,6 +185,8 @@ async fn serve(app: &Arc<App>, context: &ListenerContext, route: Route, request:
         Route::Device => endpoint::device::handle(app, &snapshot, &caller, request).await,
         Route::Introspect => endpoint::introspect::handle(app, &snapshot, &caller, request).await,
         Route::Revoke => endpoint::revoke::handle(app, &snapshot, &caller, request).await,
+        Route::Register => endpoint::register::handle(app, &snapshot, &caller, request).await,
+        Route::Registration => endpoint::register::manage::handle(app, &snapshot, &caller, request).await,
         Route::Logout => endpoint::logout::handle(app, &snapshot, &caller, request).await,
         Route::OpenIdConfiguration | Route::AuthorizationServer | Route::Jwks => error::not_found(),
     }

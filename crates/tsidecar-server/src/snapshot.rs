@@ -2,17 +2,17 @@
 //!
 //! A request takes the snapshot once; a change makes a new one and swaps it. A client in a file wins over a stored one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
 use tsidecar_oauth::client::{Client, ClientError};
-use tsidecar_oauth::discovery::ProviderMetadata;
+use tsidecar_oauth::discovery::{ProviderMetadata, Registering};
 use tsidecar_oauth::grant::Holder;
 use tsidecar_oauth::id::ClientId;
-use tsidecar_oauth::jose::{JoseError, SigningKeys};
+use tsidecar_oauth::jose::{Algorithm, JoseError, SigningKeys};
 use tsidecar_oauth::policy::{ClaimsPolicy, FileRule, Policy};
 use tsidecar_oauth::resource::{Entry, Resources};
 use tsidecar_oauth::rotation::{self, Demand, KeyRecord};
@@ -75,6 +75,8 @@ struct Base {
     key_home: Option<Arc<KeyHome>>,
     /// The right to replace the snapshot.
     changes: Arc<Mutex<()>>,
+    /// What clients that registered themselves ask of the keys.
+    registered: BTreeSet<Algorithm>,
 }
 
 /// Why a snapshot cannot be made; the one in use stays.
@@ -120,6 +122,7 @@ impl Snapshot {
             files: BTreeMap::new(),
             key_home: ring.home.clone(),
             changes: Arc::default(),
+            registered: BTreeSet::new(),
         };
         Self::make(issuer, base, ring, stored)
     }
@@ -130,13 +133,16 @@ impl Snapshot {
     /// As [`Self::build`].
     pub fn next(&self, config: &Arc<Config>, stored: &[StoredClient]) -> Result<Self, SnapshotError> {
         let base = Base { config: Arc::clone(config), files: BTreeMap::new(), ..self.base.clone() };
-        let ring = KeyRing {
+        Self::make(self.issuer.clone(), base, self.ring(), stored)
+    }
+
+    fn ring(&self) -> KeyRing {
+        KeyRing {
             signing: Arc::clone(&self.signing),
             sealing: Arc::clone(&self.sealing),
             records: Arc::clone(&self.keys),
             home: self.base.key_home.clone(),
-        };
-        Self::make(self.issuer.clone(), base, ring, stored)
+        }
     }
 
     /// Makes a snapshot with other keys and the same configuration.
@@ -146,6 +152,20 @@ impl Snapshot {
     pub fn with_keys(&self, ring: KeyRing, stored: &[StoredClient]) -> Result<Self, SnapshotError> {
         let base = Base { files: BTreeMap::new(), ..self.base.clone() };
         Self::make(self.issuer.clone(), base, ring, stored)
+    }
+
+    /// Makes a snapshot that keeps keys of these algorithms, too, for clients that registered themselves.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn with_registered(
+        &self,
+        algorithms: impl IntoIterator<Item = Algorithm>,
+        stored: &[StoredClient],
+    ) -> Result<Self, SnapshotError> {
+        let registered = self.base.registered.iter().copied().chain(algorithms).collect();
+        let base = Base { files: BTreeMap::new(), registered, ..self.base.clone() };
+        Self::make(self.issuer.clone(), base, self.ring(), stored)
     }
 
     fn make(
@@ -174,7 +194,7 @@ impl Snapshot {
         }
         let policy = Policy { rules: config.rules.clone(), claims: base.pins.claims(&config) };
         Ok(Self {
-            metadata: metadata(&issuer, &ring.signing, &policy.claims)?,
+            metadata: metadata(&issuer, &ring.signing, &policy.claims, config.registration.from)?,
             policy,
             resources: Resources::new(config.resources.clone()),
             workloads: workloads(&config)?,
@@ -183,7 +203,7 @@ impl Snapshot {
             signing: ring.signing,
             sealing: ring.sealing,
             keys: ring.records,
-            demand: demand(&config, stored),
+            demand: demand(&config, stored).with_algorithms(base.registered.iter().copied()),
             base,
         })
     }
@@ -302,11 +322,12 @@ fn metadata(
     issuer: &Issuer,
     signing: &SigningKeys,
     claims: &ClaimsPolicy,
+    registering: Registering,
 ) -> Result<Metadata, SnapshotError> {
     let provider = ProviderMetadata::new(issuer, &signing.algorithms(), claims);
     Ok(Metadata {
         provider: provider.to_json()?.into(),
-        for_internet: provider.for_internet().to_json()?.into(),
+        for_internet: provider.for_internet(registering).to_json()?.into(),
         jwks: serde_json::to_vec(&signing.jwks())?.into(),
     })
 }

@@ -298,3 +298,14 @@ fn what_the_client_says_it_was_given_can_be_compared() {
     assert!(metadata.claimed_secret().is_some_and(|secret| secret.expose() == "s".repeat(43)));
     assert!(!format!("{metadata:?}").contains("sss"));
 }
+
+#[test]
+fn a_sector_names_every_redirect_uri() {
+    let uris = ["https://a.test/cb".to_owned(), "https://b.test/cb".to_owned()];
+    assert!(names_all(br#"["https://b.test/cb","https://c.test/","https://a.test/cb"]"#, &uris));
+    for document in
+        [r#"["https://a.test/cb"]"#, r#"["https://a.test/cb","https://b.test/cb/"]"#, "{}", "[1]", ""]
+    {
+        assert!(!names_all(document.as_bytes(), &uris), "{document}");
+    }
+}

@@ -3,8 +3,10 @@
 use hyper::Method;
 use serde_json::{Value, json};
 use tsidecar_oauth::client::{AuthMethod, Login};
+use tsidecar_oauth::time::UnixTime;
 
 use super::ask::{CommandError, Daemon, segment};
+use super::keys::{self, length};
 use super::output::{Output, columns, plain};
 use crate::endpoint::admin::shape::{ClientAnswer, RotateRequest, Rotation, StatusAnswer};
 
@@ -25,6 +27,18 @@ pub enum ClientCommand {
     Add(Box<Add>),
     /// Give a client a new secret, and print it, once. The one before stays valid beside it until --finish or --now.
     RotateSecret(Rotate),
+    /// Approve a client that registered itself, or is known by its document, as it is now: people sign in to it without a page.
+    ///
+    /// Any change of its name, redirect URIs, keys or method of authentication ends the approval.
+    Approve {
+        /// The client id.
+        id: String,
+    },
+    /// Take an approval back; people are asked again.
+    Disapprove {
+        /// The client id.
+        id: String,
+    },
     /// Remove a client; everything that was issued to it is void.
     Remove {
         /// The client id.
@@ -92,10 +106,14 @@ pub async fn run(daemon: &Daemon, command: ClientCommand) -> Result<Output, Comm
         ClientCommand::List => list(daemon).await,
         ClientCommand::Show { id } => {
             let client: ClientAnswer = daemon.get(&path(&id)).await?;
-            Ok(Output::done(describe(&client), &client))
+            Ok(Output::done(describe(&client, keys::now(daemon).await?), &client))
         }
         ClientCommand::Add(add) => make(daemon, *add).await,
         ClientCommand::RotateSecret(rotate) => change_secret(daemon, &rotate).await,
+        ClientCommand::Approve { id } => decide(daemon, &id, "approve", "is approved as it is now").await,
+        ClientCommand::Disapprove { id } => {
+            decide(daemon, &id, "disapprove", "is not approved any more").await
+        }
         ClientCommand::Remove { id } => {
             let _: Value = daemon.ask(Method::DELETE, &path(&id), None::<&()>).await?;
             let text =
@@ -103,6 +121,11 @@ pub async fn run(daemon: &Daemon, command: ClientCommand) -> Result<Output, Comm
             Ok(Output::done(text, &json!({ "client_id": id, "removed": true })))
         }
     }
+}
+
+async fn decide(daemon: &Daemon, id: &str, verb: &str, done: &str) -> Result<Output, CommandError> {
+    let told: Value = daemon.ask(Method::POST, &format!("{}/{verb}", path(id)), None::<&()>).await?;
+    Ok(Output::done(format!("Client \"{}\" {done}.", plain(id)), &told))
 }
 
 fn path(id: &str) -> String {
@@ -128,7 +151,7 @@ fn kind(client: &ClientAnswer) -> &'static str {
     if client.token_endpoint_auth_method == Some(AuthMethod::None) { "public" } else { "confidential" }
 }
 
-fn describe(client: &ClientAnswer) -> String {
+fn describe(client: &ClientAnswer, now: UnixTime) -> String {
     let mut rows = vec![
         ("id", client.client_id.clone()),
         ("name", client.client_name.clone()),
@@ -136,6 +159,7 @@ fn describe(client: &ClientAnswer) -> String {
         ("state", if client.disabled { "disabled" } else { "enabled" }.to_owned()),
         ("from", client.source.clone()),
     ];
+    rows.extend(origin(client, now));
     rows.extend(client.redirect_uris.iter().map(|uri| ("redirect URI", uri.clone())));
     if let Some(method) = client.token_endpoint_auth_method.filter(|method| *method != AuthMethod::None) {
         rows.push(("authenticates", format!("by {} only", method.as_str())));
@@ -161,6 +185,26 @@ fn describe(client: &ClientAnswer) -> String {
     rows.push(("refresh token", format!("for {idle} unused, {absolute} in all")));
     rows.extend(settings(client));
     columns(&rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
+}
+
+/// Where a client comes from that registered itself.
+fn origin(client: &ClientAnswer, now: UnixTime) -> Vec<(&'static str, String)> {
+    let ago = |at: UnixTime| format!("{} ago", length(at.until(now)));
+    let mut rows = Vec::new();
+    rows.extend(client.registered_by.as_ref().map(|by| ("registered by", by.clone())));
+    rows.extend(client.registered_at.map(|at| ("registered", ago(at))));
+    rows.extend(client.last_used.map(|at| ("last used", ago(at))));
+    match client.approved {
+        Some(true) => rows.push(("approval", "approved as it is".to_owned())),
+        Some(false) => {
+            rows.push((
+                "approval",
+                "not approved; `tsidecar client approve` spares people the page".to_owned(),
+            ));
+        }
+        None => (),
+    }
+    rows
 }
 
 /// Settings that most clients leave alone, where they are set.

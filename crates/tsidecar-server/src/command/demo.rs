@@ -400,6 +400,9 @@ id = "demo-confidential"
 name = "Sample application with a secret"
 secret_sha256 = "{digest:x}"
 redirect_uris = ["{REDIRECT}"]
+# MCP clients register themselves.
+[[rule]]
+allow_dcr = true
 [[resource]]
 uri = "{RESOURCE}"
 scopes = ["read", "write"]

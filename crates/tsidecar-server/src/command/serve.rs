@@ -24,7 +24,7 @@ use tsidecar_oauth::{time::Lifetime, uri::Issuer};
 
 use crate::{
     app::App,
-    backchannel,
+    backchannel, clients,
     clock::Clock,
     command::exit::Exit,
     config::{Config, ConfigError},
@@ -38,6 +38,7 @@ use crate::{
     log, notify,
     outbound::{ClientKeys, Outbound, OutboundError},
     peer::{Bound, Gate, PlaceError, Plan},
+    registrations::Registrations,
     reload::{reload, remember},
     serve,
     snapshot::{Snapshot, SnapshotError, demand},
@@ -268,10 +269,14 @@ async fn open(
         let epoch = store.begin_clock(now).await?;
         remember(&config, &*store, now).await?;
         let stored = store.clients()?;
-        let (ring, policy) = (keys.ring(&issuer, epoch), config.keys.policy(demand(&config, &stored)));
+        let of_registered = clients::signing_algorithms(&*store)?;
+        let demand = demand(&config, &stored).with_algorithms(of_registered.iter().copied());
+        let (ring, policy) = (keys.ring(&issuer, epoch), config.keys.policy(demand));
         let tended = tokio::task::spawn_blocking(move || rotation::start(&ring, &policy, now));
         let ring = tended.await.map_err(|error| failed("open the keys")(io::Error::other(error)))??;
-        Ok::<_, ServeError>(Snapshot::build(&config, pins, ring, &stored)?)
+        Ok::<_, ServeError>(
+            Snapshot::build(&config, pins, ring, &stored)?.with_registered(of_registered, &stored)?,
+        )
     };
     match snapshot.await {
         Ok(snapshot) => Ok((folder, Opened { store, snapshot, clock })),
@@ -314,6 +319,7 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
     let app = Arc::new(App {
         limiter: Limiter::new(&config.limits),
         devices: DeviceLimits::default(),
+        registrations: Registrations::new(config.registration.limits),
         client_keys: ClientKeys::new(Arc::clone(&outbound)),
         outbound,
         snapshot: ArcSwap::from_pointee(opened.snapshot),

@@ -44,6 +44,7 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
     claims(source, &file.claims, &mut config)?;
     compat(source, &file.compat, &mut config);
     limits(source, &file.limits, &mut config)?;
+    super::registration::overlay(source, &file.registration, &mut config.registration)?;
     keys(source, &file.keys, &mut config.keys)?;
     overlay(&mut config.dpop.nonce, file.dpop.nonce);
     if let Some(Length(lifetime)) = file.session.lifetime {

@@ -9,6 +9,7 @@ mod exchange;
 mod outbound;
 mod policy;
 mod raw;
+mod registration;
 mod resource;
 mod source;
 mod value;
@@ -38,6 +39,7 @@ use tsidecar_oauth::workload::WorkloadRule;
 use self::source::Source;
 
 pub use self::outbound::{OutboundConfig, TestHost};
+pub use self::registration::{RegistrationConfig, RegistrationLimits};
 pub use self::source::ConfigError;
 pub(crate) use self::value::{Length, spell};
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub claims: ClaimsConfig,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[registration]`.
+    pub registration: RegistrationConfig,
     /// `[keys]`.
     pub keys: KeysConfig,
     /// `[dpop]`.
@@ -305,6 +309,7 @@ impl Default for Config {
                 node_requests_per_minute: NonZeroU32::new(1200),
                 node_burst: NonZeroU32::MIN.saturating_add(199),
             },
+            registration: RegistrationConfig::default(),
             keys: KeysConfig {
                 rotate_every: Some(Lifetime::from_days(90)),
                 publish_ahead: Lifetime::from_days(1),

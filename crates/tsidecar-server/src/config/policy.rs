@@ -16,6 +16,10 @@ pub(super) fn rule_of(source: &Source, index: usize, file: raw::Rule) -> Result<
         let message = "needs tags, as in [\"tag:kiosk\"], and no clients: `allow` of each client says who may sign in to it";
         return Err(source.error_in(&at("tagged_identity"), message));
     }
+    if file.allow_dcr && !file.clients.is_empty() {
+        let message = "true: needs a rule without clients: a client that is to be registered has no id yet";
+        return Err(source.error_in(&at("allow_dcr"), message));
+    }
     let rule = Rule {
         claims: file.claims,
         include_in_user_info: file.claims_in_userinfo.unwrap_or(true),
@@ -27,6 +31,7 @@ pub(super) fn rule_of(source: &Source, index: usize, file: raw::Rule) -> Result<
         clients: file.clients,
         tagged_identity: file.tagged_identity,
         allow_external: file.allow_external,
+        allow_dcr: file.allow_dcr,
         ..Rule::default()
     };
     let (rule, errors) = rule.checked();

@@ -22,6 +22,7 @@ pub(super) struct File {
     pub claims: Claims,
     pub compat: Compat,
     pub limits: Limits,
+    pub registration: Registration,
     pub keys: Keys,
     pub dpop: Dpop,
     pub session: Session,
@@ -121,6 +122,17 @@ pub(super) struct Limits {
     pub connections: Option<usize>,
     pub node_requests_per_minute: Option<u32>,
     pub node_burst: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Registration {
+    pub funnel: Option<bool>,
+    pub require_pkce: Option<bool>,
+    pub expires: Option<Length>,
+    pub expires_unused: Option<Length>,
+    pub node_per_hour: Option<u32>,
+    pub funnel_per_hour: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -263,5 +275,6 @@ pub(super) struct Rule {
     pub claims: Map<String, Value>,
     pub claims_in_userinfo: Option<bool>,
     pub allow_external: bool,
+    pub allow_dcr: bool,
     pub tagged_identity: Option<TaggedIdentity>,
 }

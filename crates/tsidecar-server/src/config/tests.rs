@@ -83,7 +83,7 @@ fn errors_of_options() {
         "issuer = \"https://a.test",
     ]), @r#"
     t.toml:1: issuer: "https://IDP.tail.test/" must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)
-    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, keys, dpop, session, outbound, state, log, rule, client, resource, exchange, workload
+    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, registration, keys, dpop, session, outbound, state, log, rule, client, resource, exchange, workload
     t.toml:3: [listen] tailscale_ssh: "maybe" is not known; allowed: "refuse", "trusted"
     t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, admin_uid, service, proxy
     t.toml:2: [listen] socket: "serve.sock" must be an absolute path without ".."
@@ -203,6 +203,25 @@ fn errors_of_clients() {
 }
 
 #[test]
+fn errors_of_registration() {
+    insta::assert_snapshot!(errors(&[
+        "[registration]\nexpires = \"30d\"",
+        "[registration]\nexpires_unused = \"91d\"",
+        "[registration]\nexpires_unused = \"5m\"",
+        "[registration]\nnode_per_hour = 0",
+        "[registration]\nfunnel_per_hour = 0",
+        "[[rule]]\nallow_dcr = true\nclients = [\"a\"]",
+    ]), @r#"
+    t.toml:2: [registration] expires: "30d" is out of range; allowed: "32d" (refresh tokens live 30 days unused) to "3650d"
+    t.toml:2: [registration] expires_unused: "91d" is out of range; allowed: "1h" to expires, which is "90d"
+    t.toml:2: [registration] expires_unused: "5m" is out of range; allowed: "1h" to expires, which is "90d"
+    t.toml:2: [registration] node_per_hour: 0 lets nobody register; allowed: 1 or more
+    t.toml:2: [registration] funnel_per_hour: 0 lets nobody register; allowed: 1 or more
+    t.toml:2: [[rule]] allow_dcr: true: needs a rule without clients: a client that is to be registered has no id yet
+    "#);
+}
+
+#[test]
 fn errors_of_rules_and_resources() {
     insta::assert_snapshot!(errors(&[
         "[[rule]]\nclaims = { sub = \"root\" }",
@@ -239,7 +258,7 @@ fn errors_of_rules_and_resources() {
     t.toml:2: [[rule]] claims: claim "sub" cannot be set by a rule
     t.toml:2: [[rule]] claims: claim "email_verified" must be a boolean
     t.toml:2: [[rule]] claims: a date must be written as a string: JSON has no dates
-    t.toml:2: [[rule]] extraClaims: there is no key "extraClaims" here; allowed: users, groups, tags, clients, add_groups, resources, scopes, claims, claims_in_userinfo, allow_external, tagged_identity
+    t.toml:2: [[rule]] extraClaims: there is no key "extraClaims" here; allowed: users, groups, tags, clients, add_groups, resources, scopes, claims, claims_in_userinfo, allow_external, allow_dcr, tagged_identity
     t.toml:2: [[rule]] tags: "ci" is no tag; allowed: "tag:NAME"
     t.toml:3: [[rule]] tagged_identity: taggedIdentity.subject starts with "userid:", which is kept for people
     t.toml:2: [[rule]] tagged_identity: needs tags, as in ["tag:kiosk"], and no clients: `allow` of each client says who may sign in to it
@@ -445,6 +464,20 @@ fn everything_that_can_be_said_is_kept() {
             connections: 1024,
             node_requests_per_minute: None,
             node_burst: 200,
+        },
+        registration: RegistrationConfig {
+            from: Tailnet,
+            pkce: Required,
+            expires: Lifetime(
+                7776000,
+            ),
+            expires_unused: Lifetime(
+                604800,
+            ),
+            limits: RegistrationLimits {
+                node: 120,
+                funnel: 20,
+            },
         },
         keys: KeysConfig {
             rotate_every: Some(

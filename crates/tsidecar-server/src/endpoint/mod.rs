@@ -9,6 +9,7 @@ pub mod health;
 pub mod introspect;
 pub mod logout;
 pub mod par;
+pub mod register;
 pub mod revoke;
 pub mod token;
 pub mod userinfo;

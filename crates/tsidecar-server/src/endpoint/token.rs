@@ -25,6 +25,7 @@ use tsidecar_oauth::token::{CodeRequest, RefreshRequest, TokenError, TokenReques
 
 use crate::app::App;
 use crate::client_auth::{ClientRequest, Shown, authenticate_with};
+use crate::clients;
 use crate::failure::Failure;
 use crate::identity::Sighting;
 use crate::peer::Caller;
@@ -116,7 +117,9 @@ async fn token(
         Err(failure) if proof::wants_nonce(failure) => (),
         Err(_) => shown.record(app, caller, now).await?,
     }
-    asked.respond(&granted?)
+    let granted = granted?;
+    clients::used(app, snapshot, asked.client.client(), now).await;
+    asked.respond(&granted)
 }
 
 impl Asked<'_> {

@@ -18,6 +18,7 @@ use crate::identity::IdentityPolicy;
 use crate::limiter::Limiter;
 use crate::outbound::{ClientKeys, Outbound};
 use crate::peer::Plan;
+use crate::registrations::Registrations;
 use crate::snapshot::Snapshot;
 use crate::snapshot::tests::{pins, ring, stored};
 use crate::store::{MemoryStore, StoreError};
@@ -85,6 +86,7 @@ impl House {
             background: TaskTracker::new(),
             limiter: Limiter::new(&config.limits),
             devices: DeviceLimits::default(),
+            registrations: Registrations::new(config.registration.limits),
             client_keys: ClientKeys::new(Arc::clone(&outbound)),
             outbound,
             snapshot: snapshot_cell(snapshot),

@@ -16,12 +16,17 @@ use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subje
 use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::params::Params;
+use tsidecar_oauth::provenance::{Registrant, Registrar, Registration};
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::seal::CodeEpoch;
+use tsidecar_oauth::secret::ClientSecret;
 use tsidecar_oauth::settle::{Burned, Redeemed, Rotated};
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 
-use super::{DiskOptions, DiskStore, MemoryStore, Once, Store, StoreError, StoredClient};
+use super::{
+    self as store, DiskOptions, DiskStore, MemoryStore, Once, RegisteredClient, Store, StoreError,
+    StoredClient,
+};
 
 /// A second of the suite's own clock.
 pub(super) fn at(seconds: u64) -> UnixTime {
@@ -107,6 +112,10 @@ suite! {
     clients_are_written_replaced_and_removed,
     what_a_removal_ended_stays_ended,
     a_client_that_fits_no_record_is_refused,
+    a_registration_lives_from_its_last_use,
+    a_registration_that_was_removed_never_comes_back,
+    a_registration_that_fits_no_record_is_refused,
+    approvals_stay_until_they_are_taken_back,
     a_clock_that_went_back_starts_an_epoch,
     a_closed_store_refuses_changes_and_reads_on,
     parallel_redemptions_have_one_winner,
@@ -259,6 +268,83 @@ fn a_client_that_fits_no_record_is_refused(store: &Arc<dyn Store>) {
     let error = store.put_client(large).wait().unwrap_err();
     assert!(matches!(error, StoreError::TooLarge { bytes } if bytes > 12_000), "{error}");
     assert!(store.clients().unwrap().is_empty());
+}
+
+/// A client that alice registered at second 1,000, kept for 100 s.
+fn registered(id: &str) -> RegisteredClient {
+    let by = Registrar::Application(Registrant {
+        subject: Subject::user(1001),
+        login: "alice@example.com".to_owned(),
+        device: DeviceId::parse("nALICE").unwrap(),
+        device_name: "alice".to_owned(),
+    });
+    RegisteredClient {
+        id: ClientId::parse(id).unwrap(),
+        spec: client(id).spec.unwrap(),
+        registration: Registration { by, at: at(1_000) },
+        token: ClientSecret::new("t".repeat(43)).digest(),
+        used_at: at(1_000),
+        keep_for: Lifetime::from_secs(100),
+        metadata: r#"{"client_uri":"https://app.example/"}"#.to_owned(),
+    }
+}
+
+fn a_registration_lives_from_its_last_use(store: &Arc<dyn Store>) {
+    let [one, two, ghost] = ["one", "two", "ghost"].map(registered);
+    for client in [&two, &one] {
+        store.put_registered(client.clone(), at(1_000)).wait().unwrap();
+    }
+    let read =
+        |id: &ClientId, now| store.registered(id, at(now)).unwrap().map(|client| format!("{client:?}"));
+    assert_eq!(read(&one.id, 1_099), Some(format!("{one:?}")));
+    assert_eq!((read(&one.id, 1_100), read(&ghost.id, 1_000)), (None, None));
+    let longer = Lifetime::from_secs(500);
+    assert!(store.touch_registered(&one.id, longer, at(1_050)).wait().unwrap());
+    let used = store.registered(&one.id, at(1_549)).unwrap().unwrap();
+    assert_eq!((used.used_at, used.keep_for), (at(1_050), longer));
+    assert!(!store.touch_registered(&two.id, longer, at(1_100)).wait().unwrap(), "its time is over");
+    assert!(!store.touch_registered(&ghost.id, longer, at(1_000)).wait().unwrap());
+    let ids = |after: Option<&ClientId>, limit| -> Vec<_> {
+        store.registered_after(after, limit).unwrap().into_iter().map(|client| client.id).collect()
+    };
+    assert_eq!((ids(None, 1), ids(Some(&one.id), 9)), (vec![one.id.clone()], vec![two.id.clone()]));
+    assert_eq!(store.forget_expired(64, at(1_200)).wait().unwrap(), 1);
+    assert_eq!(ids(None, 9), [one.id]);
+}
+
+fn a_registration_that_was_removed_never_comes_back(store: &Arc<dyn Store>) {
+    let one = registered("one");
+    let renamed = RegisteredClient { used_at: at(0), keep_for: Lifetime::from_secs(1), ..one.clone() };
+    let renamed = RegisteredClient { metadata: "{}".to_owned(), ..renamed };
+    assert!(!store.replace_registered(renamed.clone(), at(1_000)).wait().unwrap());
+    store.put_registered(one.clone(), at(1_000)).wait().unwrap();
+    assert!(store.replace_registered(renamed.clone(), at(1_010)).wait().unwrap());
+    let now = store.registered(&one.id, at(1_020)).unwrap().unwrap();
+    assert_eq!((now.metadata.as_str(), now.used_at, now.keep_for), ("{}", one.used_at, one.keep_for));
+    assert!(store.remove_registered(&one.id, at(1_030)).wait().unwrap());
+    assert!(!store.remove_registered(&one.id, at(1_030)).wait().unwrap());
+    assert!(!store.replace_registered(renamed, at(1_030)).wait().unwrap());
+    assert!(store.registered(&one.id, at(1_030)).unwrap().is_none());
+}
+
+fn a_registration_that_fits_no_record_is_refused(store: &Arc<dyn Store>) {
+    let large = RegisteredClient { metadata: "x".repeat(store::LONGEST_RECORD), ..registered("one") };
+    let refused = store.put_registered(large.clone(), at(1_000)).wait();
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
+    assert!(store.registered(&large.id, at(1_000)).unwrap().is_none());
+}
+
+fn approvals_stay_until_they_are_taken_back(store: &Arc<dyn Store>) {
+    let id = ClientId::parse("https://app.example/client.json").unwrap();
+    assert_eq!(store.approval(&id).unwrap(), None);
+    assert!(!store.disapprove(&id, at(1_000)).wait().unwrap());
+    let approved = |byte| store::Approval { digest: MetadataDigest::from_bytes([byte; 32]), at: at(1_000) };
+    store.approve(&id, approved(1)).wait().unwrap();
+    store.approve(&id, approved(2)).wait().unwrap();
+    assert_eq!(store.forget_expired(64, at(4_000_000_000)).wait().unwrap(), 0);
+    assert_eq!(store.approval(&id).unwrap(), Some(approved(2)));
+    assert!(store.disapprove(&id, at(1_000)).wait().unwrap());
+    assert_eq!(store.approval(&id).unwrap(), None);
 }
 
 fn a_clock_that_went_back_starts_an_epoch(store: &Arc<dyn Store>) {

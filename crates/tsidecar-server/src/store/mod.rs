@@ -280,6 +280,12 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::TooLarge`] when it does not fit in a record.
     fn put_registered(&self, client: RegisteredClient, now: UnixTime) -> Pending<()>;
 
+    /// Writes a registered client in place of what is there under its id: its last use, and how long it is kept, stay. `false`, and
+    /// nothing is written, when there is none any more: what was removed never comes back.
+    ///
+    /// [`StoreError::TooLarge`] when it does not fit in a record.
+    fn replace_registered(&self, client: RegisteredClient, now: UnixTime) -> Pending<bool>;
+
     /// Takes note that a registered client was used, and is kept for so long from now on; `false` when there is none.
     fn touch_registered(&self, id: &ClientId, keep_for: Lifetime, now: UnixTime) -> Pending<bool>;
 

@@ -121,6 +121,19 @@ pub(super) fn put(ledger: &mut Ledger, client: &RegisteredClient) -> Result<(), 
     ledger.keep(Table::Registered, client.id.as_str().as_bytes(), until, &content)
 }
 
+/// Writes one in place of what is there; `false` when there is none any more.
+pub(super) fn replace(
+    ledger: &mut Ledger,
+    client: RegisteredClient,
+    now: UnixTime,
+) -> Result<bool, ChangeError> {
+    let Some(RegisteredClient { used_at, keep_for, .. }) = read(ledger.records(), &client.id, now)? else {
+        return Ok(false);
+    };
+    put(ledger, &RegisteredClient { used_at, keep_for, ..client })?;
+    Ok(true)
+}
+
 /// Takes note that one was used; `false` when there is none any more.
 pub(super) fn touch(
     ledger: &mut Ledger,

@@ -318,6 +318,13 @@ impl<E: Engine> Store for E {
         })
     }
 
+    fn replace_registered(&self, client: RegisteredClient, now: UnixTime) -> Pending<bool> {
+        self.submit(move |ledger| {
+            ledger.saw(now);
+            registered::replace(ledger, client, now)
+        })
+    }
+
     fn touch_registered(&self, id: &ClientId, keep_for: Lifetime, now: UnixTime) -> Pending<bool> {
         let id = id.clone();
         self.submit(move |ledger| {

@@ -91,6 +91,19 @@ pub fn outside() -> Answer {
     oauth(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, text)
 }
 
+/// 403: the sender may not, and what to do about it.
+pub fn denied(text: &str) -> Answer {
+    oauth(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, text)
+}
+
+/// 401: the registration access token is missing, which has no code (RFC 6750 §3.1), or opens nothing (RFC 7592 §2).
+pub fn registration_token(code: Option<ErrorCode>, text: &str, issuer: &Issuer) -> Answer {
+    let mut answer = oauth(StatusCode::UNAUTHORIZED, ErrorCode::InvalidToken, text);
+    let error = code.map_or(String::new(), |code| format!(", error=\"{code}\""));
+    challenge_header(&mut answer, &format!("Bearer realm=\"{issuer}\"{error}"));
+    answer
+}
+
 /// 404 in JSON; unknown well-known paths answer so, too.
 pub fn not_found() -> Answer {
     named(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::client::{Client, ClientSpec};
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::secret::ClientSecret;
@@ -12,10 +13,11 @@ use super::error::AdminError;
 use super::shape::{ClientAnswer, ClientRequest, Rotation};
 use crate::audit::TARGET;
 use crate::backchannel::targets;
+use crate::clients;
 use crate::entropy;
 use crate::keys::rotation::Bench;
 use crate::snapshot::{Snapshot, has_keys};
-use crate::store::{Store, StoredClient};
+use crate::store::{RegisteredClient, Store, StoredClient};
 use crate::withdraw;
 
 /// What the administrator's requests work on.
@@ -29,24 +31,50 @@ pub(super) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Every client, in the order of their ids.
-    pub(super) fn list(&self) -> Vec<ClientAnswer> {
+    /// Every client: those that administrators wrote down in the order of their ids, then those that registered themselves.
+    pub(super) fn list(&self) -> Result<Vec<ClientAnswer>, AdminError> {
         let snapshot = self.snapshot.load();
-        snapshot.clients.values().map(|client| tell(&snapshot, client)).collect()
+        let mut all: Vec<_> = snapshot.clients.values().map(|client| tell(&snapshot, client)).collect();
+        let mut registered = Vec::new();
+        clients::each_registered(self.store, |record| registered.push(record))?;
+        for record in &registered {
+            all.extend(self.registered(&snapshot, record)?);
+        }
+        Ok(all)
+    }
+
+    /// A client that registered itself, as it is told; `None` when its time is over, or it is not valid any more.
+    fn registered(
+        &self,
+        snapshot: &Snapshot,
+        record: &RegisteredClient,
+    ) -> Result<Option<ClientAnswer>, AdminError> {
+        if record.used_at.after(record.keep_for).is_past(self.now) {
+            return Ok(None);
+        }
+        let approval = self.store.approval(&record.id)?;
+        let Some(client) = clients::made(record.clone(), snapshot) else { return Ok(None) };
+        let approved = approval.is_some_and(|approval| approval.digest == MetadataDigest::of(&client));
+        Ok(Some(ClientAnswer::of_registration(&client, record, approved)))
     }
 
     /// One client.
     pub(super) fn show(&self, id: &str) -> Result<ClientAnswer, AdminError> {
         let snapshot = self.snapshot.load();
-        let client = snapshot.client(id).ok_or_else(|| AdminError::NoClient(id.to_owned()))?;
-        Ok(tell(&snapshot, client))
+        if let Some(client) = snapshot.client(id) {
+            return Ok(tell(&snapshot, client));
+        }
+        let unknown = || AdminError::NoClient(id.to_owned());
+        let known = ClientId::parse(id).map_err(|_| unknown())?;
+        let record = self.store.registered(&known, self.now)?.ok_or_else(unknown)?;
+        self.registered(&snapshot, &record)?.ok_or_else(unknown)
     }
 
     /// Makes a client that is not there yet; without an id one is made.
     pub(super) async fn add(&self, request: ClientRequest) -> Result<ClientAnswer, AdminError> {
         let id = match &request.client_id {
             Some(id) => ClientId::parse(id)?,
-            None => ClientId::parse(&new_id())?,
+            None => ClientId::parse(&clients::new_id())?,
         };
         let changes = Arc::clone(self.snapshot.load().changes());
         let _held = changes.lock().await;
@@ -73,6 +101,7 @@ impl Desk<'_> {
         let _held = changes.lock().await;
         let snapshot = self.snapshot.load_full();
         changeable(&snapshot, &id)?;
+        self.not_registered(&id)?;
         let before = self.stored(&id)?.and_then(|record| record.spec);
         let is_new = before.is_none();
         let what = if is_new { "a client was added" } else { "a client was changed" };
@@ -116,6 +145,10 @@ impl Desk<'_> {
         let _held = changes.lock().await;
         let snapshot = self.snapshot.load_full();
         changeable(&snapshot, &id)?;
+        if clients::remove_registered(self.store, &id, self.now).await? {
+            tracing::info!(target: TARGET, event = "client_changed", client.id = %id, "a client that had registered itself was removed");
+            return Ok(());
+        }
         self.withdraw(&snapshot, &id).await?;
         let intent = self.store.intent();
         let pending = self.store.remove_client(&id, self.now);
@@ -135,6 +168,7 @@ impl Desk<'_> {
         let _held = changes.lock().await;
         let snapshot = self.snapshot.load_full();
         changeable(&snapshot, &id)?;
+        self.not_registered(&id)?;
         let mut spec = self.stored(&id)?.and_then(|record| record.spec).ok_or_else(unknown)?;
         if spec.public || spec.secrets.is_empty() {
             return Err(AdminError::Secretless(id));
@@ -153,6 +187,14 @@ impl Desk<'_> {
         };
         let told = self.commit(&snapshot, id, spec, UnixTime::default(), what).await?;
         Ok(told.with_secret(secret.as_ref()))
+    }
+
+    /// Only a client itself changes what it registered.
+    fn not_registered(&self, id: &ClientId) -> Result<(), AdminError> {
+        match self.store.registered(id, self.now)? {
+            Some(_) => Err(AdminError::Registered(id.clone())),
+            None => Ok(()),
+        }
     }
 
     fn stored(&self, id: &ClientId) -> Result<Option<StoredClient>, AdminError> {
@@ -209,9 +251,4 @@ fn changeable(snapshot: &Snapshot, id: &ClientId) -> Result<(), AdminError> {
         Some(file) => Err(AdminError::InFile { id: id.clone(), file: file.to_owned() }),
         None => Ok(()),
     }
-}
-
-/// An id of 22 letters and digits: 130 random bits, and nothing that a client must encode.
-fn new_id() -> String {
-    ClientSecret::generate(entropy::secret()).expose().chars().take(22).collect()
 }

@@ -54,6 +54,17 @@ pub(super) enum AdminError {
         /// The file.
         file: PathBuf,
     },
+    /// The client registered itself.
+    #[error(
+        "client \"{0}\" registered itself, and only it changes what it registered: approve it as it is with `tsidecar client approve {0}`, or remove it and add one of your own with `tsidecar client add`"
+    )]
+    Registered(ClientId),
+    /// The client needs no approval.
+    #[error("client \"{0}\" was written down by an administrator, so it is approved")]
+    NeedsNoApproval(ClientId),
+    /// There is no approval to take back.
+    #[error("client \"{0}\" is not approved")]
+    NotApproved(ClientId),
     /// The client would not be valid.
     #[error("{0}")]
     Client(#[from] ClientError),
@@ -98,6 +109,7 @@ impl AdminError {
             | Self::NoClient(_)
             | Self::NoGrant(_)
             | Self::NoResource(_)
+            | Self::NotApproved(_)
             | Self::Keys(KeyError::Rotation(RotationError::Unknown(_))) => {
                 (StatusCode::NOT_FOUND, "not_found")
             }
@@ -109,6 +121,8 @@ impl AdminError {
             }
             Self::Exists(_)
             | Self::InFile { .. }
+            | Self::Registered(_)
+            | Self::NeedsNoApproval(_)
             | Self::Secretless(_)
             | Self::Keys(KeyError::Rotation(RotationError::NotInUse(_))) => {
                 (StatusCode::CONFLICT, "conflict")

@@ -6,6 +6,7 @@
 //! | `/clients/new` | POST: make one |
 //! | `/clients/{id}` | GET; PUT: make or replace; DELETE |
 //! | `/clients/{id}/rotate-secret` | POST |
+//! | `/clients/{id}/approve`, `/clients/{id}/disapprove` | POST |
 //! | `/admin/keys`, `/admin/status`, `/admin/whois?addr=IP` | GET |
 //! | `/admin/keys/rotate` | POST |
 //! | `/admin/grants?user=&client=&device=&after=&limit=` | GET: a page of grants |
@@ -17,6 +18,7 @@
 //! The socket admits root and never tailscaled, and no request with a sign of a proxy gets here ([`crate::serve`]), so that a
 //! mistaken `tailscale serve` of this socket gives nobody anything.
 
+mod approvals;
 mod clients;
 mod consents;
 mod error;
@@ -61,6 +63,8 @@ where
         resources::route(&app.snapshot.load(), rest, &request)
     } else if path.starts_with("/admin/") {
         status::route(app, &request).await
+    } else if let Some((id, wanted)) = approvals::named(path) {
+        approvals::route(app, &id, wanted, request.method()).await
     } else {
         clients_route(&desk, request).await
     };
@@ -120,7 +124,7 @@ where
         other => other,
     };
     match (target, method) {
-        (Target::All, Method::GET) => answer(StatusCode::OK, &desk.list()),
+        (Target::All, Method::GET) => answer(StatusCode::OK, &desk.list()?),
         (Target::New, Method::POST) => {
             let request: ClientRequest = read_json(request).await?;
             answer(StatusCode::CREATED, &desk.add(request).await?)

@@ -9,6 +9,7 @@ use tsidecar_oauth::consent::Consent;
 use tsidecar_oauth::grant::{Grant, Holder};
 use tsidecar_oauth::jose::{Algorithm, VerifyAlgorithm};
 use tsidecar_oauth::policy::Access;
+use tsidecar_oauth::provenance::Registrar;
 use tsidecar_oauth::rotation::KeyKind;
 use tsidecar_oauth::secret::ClientSecret;
 use tsidecar_oauth::time::UnixTime;
@@ -16,6 +17,7 @@ use tsidecar_oauth::time::UnixTime;
 use super::error::AdminError;
 use crate::config::{Length, spell};
 use crate::keys::{Change, KeyInfo};
+use crate::store::RegisteredClient;
 
 /// A client as it is told. Secrets never are, except once, when they are made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,8 +88,20 @@ pub struct ClientAnswer {
     pub disabled: bool,
     /// How many secrets are valid; two while one is being rotated.
     pub secrets: usize,
-    /// `store`, or the file that the client stands in.
+    /// `store`, `registration`, or the file that the client stands in.
     pub source: String,
+    /// Who registered it, of one that registered itself, for people to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_by: Option<String>,
+    /// When it registered itself, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_at: Option<UnixTime>,
+    /// When one that registered itself was used last, to a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<UnixTime>,
+    /// Whether an administrator has approved it as it is; absent for clients that need no approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<bool>,
     /// The secret, in the answer to its making only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
@@ -133,7 +147,30 @@ impl ClientAnswer {
             disabled: spec.disabled,
             secrets: spec.secrets.len(),
             source: source.map_or_else(|| "store".to_owned(), |path| path.display().to_string()),
+            registered_by: None,
+            registered_at: None,
+            last_used: None,
+            approved: None,
             client_secret: None,
+        }
+    }
+
+    /// Tells a client that registered itself.
+    pub fn of_registration(client: &Client, record: &RegisteredClient, approved: bool) -> Self {
+        let registered_by = match &record.registration.by {
+            Registrar::Application(who) if who.login.is_empty() => format!("the device {}", who.device_name),
+            Registrar::Application(who) => format!("{} on {}", who.login, who.device_name),
+            Registrar::Workload { node } => format!("the device {node}"),
+            Registrar::Page => "a web page".to_owned(),
+            Registrar::Outside => "somebody in the internet".to_owned(),
+        };
+        Self {
+            source: "registration".to_owned(),
+            registered_by: Some(registered_by),
+            registered_at: Some(record.registration.at),
+            last_used: Some(record.used_at),
+            approved: Some(approved),
+            ..Self::new(client, None)
         }
     }
 
