@@ -23,7 +23,8 @@
 //! | A19 | others' tokens, altered tokens | `it/introspect.rs` `everybody_else_learns_nothing`, `it/revoke.rs` `not_another_clients_tokens`, `tsidecar-oauth` `issued.rs`, `seal.rs` |
 //! | A20 | ID token as access token and the reverse | `it/introspect.rs` `everybody_else_learns_nothing`, `it/userinfo.rs` `only_tokens_without_a_resource_are_taken` |
 //! | A21 | claims of rules over the protocol's | `it/policy.rs` `reserved_claims_are_left_out_and_reported` |
-//! | A24 | mix-up without `iss`, CORS with credentials, `Origin: null` | `it/cors.rs`; `iss`: `it/authorize.rs`; `Origin: null` at our forms: `it/confirm_page.rs`, `it/device.rs` |
+//! | A23 | a hostile page sends the browser to `/authorize` for a client of its own | `it/consent.rs` `a_stranger_is_allowed_once`, `ones_own_registration_is_no_stranger`; forged answers: `it/consent_page.rs`, `it/consents.rs` |
+//! | A24 | mix-up without `iss`, CORS with credentials, `Origin: null` | `it/cors.rs`; `iss`: `it/authorize.rs`; `Origin: null` at our forms: `it/confirm_page.rs`, `it/device.rs`, `it/consent_page.rs`, `it/consents.rs` |
 //! | A25 | logout by an old or foreign hint, open redirect after it | `it/logout.rs`; rules: `tsidecar-oauth` `logout.rs` |
 //! | A26 | user code guessed, device code twice, polls, a client that may not, a stranger's link | here; one by one: `it/device.rs` |
 //! | A27 | parser bombs | `it/limits.rs` |
@@ -32,20 +33,23 @@
 //! | A31 | tailscaled restarts, hangs, denies, is renamed | `it/trust.rs`, `it/flow_refresh.rs` |
 //! | A32 | tags of other nodes and tailnets, routers | `it/workload.rs` `nobody_else_is_a_workload`, `a_token_lives_with_its_node`; people: `it/trust.rs` |
 //! | A33 | a web page on a tagged node asks for its token | `it/workload.rs` `nobody_else_is_a_workload`; public clients: `it/flow_refresh.rs` |
+//! | A34 | metadata that changes after a consent or an approval | `it/consent.rs` `a_change_of_the_client_asks_again`; rules: `tsidecar-oauth` `assurance.rs` |
 //! | A35 | SSH, TCP forwards, shared origin | `it/trust.rs` `not_while_…` |
 //! | A36 | admin socket as target of serve | `it/trust.rs` `the_admin_socket_is_closed_to_tailscaled` |
 //! | A37 | proxy sockets, unknown callers | `it/services.rs`; no workload by a proxy: `identity.rs` `a_proxy_brings_people_only` |
+//! | A38 | a tenant of a trusted host whose redirect leads elsewhere | rules: `tsidecar-oauth` `assurance.rs` |
 //! | A39 | public client's refresh token elsewhere | here; both inside the grace time: `it/refresh_races.rs` |
 //! | A40 | invited `admin@other.example` | `it/policy.rs` `bare_user_names_are_for_our_own_domain` |
 //! | A41 | richer listener at refresh | `it/services.rs` `a_grant_keeps_the_destination_of_its_listener` |
-//! | A42 | code issued before its client was withdrawn, code and refresh token used again | `tsidecar-oauth` `token/code.rs`; reuse: `it/introspect.rs` |
+//! | A42 | code issued before its client, or the consent, was withdrawn, code and refresh token used again | `tsidecar-oauth` `token/code.rs`; consent: `it/consents.rs`, store suite `a_withdrawn_consent_stops_codes_and_refreshes`; reuse: `it/introspect.rs` |
 //! | A43 | one sealed kind for another | here; keys and nonces: `tsidecar-oauth` `seal.rs` |
 //! | A45 | a resource's token elsewhere, one token for two resources | `it/userinfo.rs`, `it/client_credentials.rs` `the_resource_decides_the_scope` |
 //! | A46 | `prompt=login` and `max_age=0` answered without a person | `it/prompt.rs`; rules: `tsidecar-oauth` `authorize/prompt.rs` |
 //! | A47 | a pod behind a tagged egress router | `it/workload.rs` `nobody_else_is_a_workload`, `the_rule_names_the_nodes` |
 //! | A48 | 404 before the first netmap | `it/trust.rs` `a_404_before_the_first_map_burns_nothing` |
-//! | A49 | double click, frames, background requests, forms of others | `it/confirm_page.rs`, `it/device.rs`, `it/cors.rs`, `it/logout.rs`; page: `web/ask.rs` |
+//! | A49 | double click, frames, background requests, forms of others | `it/confirm_page.rs`, `it/consent_page.rs`, `it/consents.rs`, `it/device.rs`, `it/cors.rs`, `it/logout.rs`; pages: `web/ask.rs`, `web/consent.rs` |
 //! | A50 | client id and subject `userid:5` | here, and `it/workload.rs`; rules: `it/policy.rs` |
+//! | A51 | a stranger's broken request, whose error would lead to a page of theirs; schemes | `it/consent.rs` `we_are_no_redirector_for_strangers`; schemes: `tsidecar-oauth` `uri.rs` |
 //! | A53 | IPv4 inside IPv6, special blocks, the host's own addresses | `outbound/tests.rs`; blocks: `tsidecar-oauth` `address.rs` |
 
 use std::{fs, os::unix::fs::PermissionsExt as _, sync::Barrier, thread};

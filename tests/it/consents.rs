@@ -1,12 +1,14 @@
 //! What was allowed is seen and taken back: by the person at `/consents`, by an administrator, and what that ends (attacks A42, A49).
 
 use insta::assert_snapshot;
+use tsidecar_oauth::client::GrantType;
+use tsidecar_oauth::provenance::Registrar;
 
 use crate::consent_page::daemon;
 use crate::support::{
-    ALICE, App, BOB, Daemon, Request,
+    ALICE, App, BOB, Daemon, Request, Setup,
     daemon::SECRET,
-    strangers::{asks, consent, own},
+    strangers::{asks, consent, own, registered},
     tailnet::{INTERNET, PHONE},
     visitor::{ORIGIN, Visitor, form_token},
     wire::form,
@@ -243,4 +245,65 @@ fn nobody_withdraws_for_somebody_else() {
     // An hour later the page is stale.
     daemon.at(3_601);
     assert_eq!(daemon.send(&ALICE, own("/consents", &[("form", &token)])).status, 400);
+}
+
+/// The grant of a device (RFC 8628) of a client that nobody vouches for: only the person's own device may ask (A26), the page says that
+/// nobody has checked it, and what it got is theirs to take back, codes that are not yet redeemed included.
+#[test]
+fn a_device_of_a_stranger_is_allowed_and_withdrawn() {
+    let mut client = registered("tv", "TV", &["http://127.0.0.1/callback"], Registrar::Page);
+    client.spec.grant_types =
+        vec![GrantType::AuthorizationCode, GrantType::RefreshToken, GrantType::DeviceCode];
+    let daemon = Setup::default().registered(client).start();
+    let begin = |who| {
+        let reply = daemon
+            .send(who, Request::post("/device_authorization", &[("client_id", "tv"), ("scope", "openid")]));
+        (reply.member("device_code"), reply.member("user_code"))
+    };
+    let poll = |code: &str| {
+        let pairs = [("grant_type", crate::device::GRANT), ("device_code", code), ("client_id", "tv")];
+        daemon.send(&PHONE, Request::post("/token", &pairs))
+    };
+    let enter = |user: &str| daemon.send(&ALICE, own("/device", &[("user_code", user)]));
+    let allow = |user: &str| {
+        let page = enter(user);
+        daemon.send(&ALICE, own("/device", &[("form", &form_token(&page)), ("answer", "allow")]))
+    };
+    let foreign = enter(&begin(&BOB).1);
+    assert_eq!(foreign.status, 403, "{}", foreign.show());
+    let (code, user) = begin(&PHONE);
+    let text = enter(&user).text();
+    assert!(
+        text.contains(
+            "<p class=\"warn\" id=\"unverified\"><strong>Nobody has checked this application.</strong>"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("(unverified, tv)"), "{text}");
+    assert_eq!(allow(&user).status, 200);
+    let refresh = poll(&code).member("refresh_token");
+    // It is among what she has allowed, and spares no page: not of another device, not of a redirect.
+    let listed = daemon.send(&ALICE, Request::get("/consents"));
+    assert!(listed.text().contains("<dt>By a code</dt><dd>who you are"), "{}", listed.show());
+    let app = App { daemon: &daemon, id: "tv", secret: None, redirect_uri: "http://127.0.0.1:7/callback" };
+    assert!(asks(&Visitor::new(app, &ALICE).authorize(&[("scope", "openid")])));
+    let (waiting, user) = begin(&PHONE);
+    assert_eq!(allow(&user).status, 200);
+    daemon.at(5);
+    let done = daemon.send(&ALICE, own("/consents", &[("form", &form_token(&listed))]));
+    assert!(done.text().contains("tv can do nothing as you any more."), "{}", done.show());
+    assert_eq!(app.refresh(&PHONE, &refresh, &[]).error(), "invalid_grant");
+    assert_eq!(poll(&waiting).error(), "invalid_grant");
+}
+
+/// A client of an administrator is called by no such name, and needs no consent.
+#[test]
+fn a_device_of_an_approved_client_is_not_called_unverified() {
+    let daemon = crate::device::setup().start();
+    let begun = crate::device::begin_tv(&daemon, &PHONE);
+    let page = daemon.send(&ALICE, own("/device", &[("user_code", &begun.user_code)]));
+    assert!(page.status == 200 && !page.text().contains("unverified"), "{}", page.show());
+    let allowed = daemon.send(&ALICE, own("/device", &[("form", &form_token(&page)), ("answer", "allow")]));
+    assert_eq!(allowed.status, 200);
+    assert!(daemon.send(&ALICE, Request::get("/consents")).text().contains("There is none."));
 }

@@ -95,13 +95,13 @@ def test_everything_else_is_not_there(internet, method, path):
     ("method", "path", "status"),
     [("GET", "/logout", 403), ("POST", "/logout", 403), ("DELETE", "/logout", 405), ("GET", "/device", 403), ("POST", "/device", 403),
      ("DELETE", "/device", 405), ("POST", "/device_authorization", 403), ("GET", "/device_authorization", 405),
-     ("POST", "/authorize/continue", 403)],
+     ("POST", "/authorize/continue", 403), ("POST", "/authorize/consent", 403), ("GET", "/consents", 403), ("POST", "/consents", 403)],
 )  # fmt: skip
 def test_what_people_and_devices_do_is_for_the_tailnet_only(internet, method, path, status):
     answer = internet.request(method, ISSUER + path, FORGED)
     assert answer.status == status, answer
     assert "alice" not in answer.text.lower()
-    if status == 403 and path in ("/logout", "/device"):
+    if status == 403 and path in ("/logout", "/device", "/consents"):
         assert "tailnet" in page(answer, 403)
 
 
