@@ -71,7 +71,7 @@ fn the_whole_page() {
     <p class="warn" id="warning"><strong>Nobody has checked this application.</strong> It chose its name itself. Allow it only if you have just started this yourself and know the place below.</p>
     <dl>
     <dt>Application</dt><dd><bdi>Web MCP</bdi> <span class="tag" id="unverified">unverified</span><br><small id="client-id">webmcp</small></dd>
-    <dt>Comes from</dt><dd id="origin">registered by a web page in somebody’s browser, 3 minutes ago</dd>
+    <dt>Registered</dt><dd id="origin">by a web page in somebody’s browser, 3 minutes ago</dd>
     <dt>Takes you to</dt><dd id="place"><strong>app.test</strong></dd>
     <dt>To use</dt><dd id="resources">https://tools.test/mcp</dd>
     <dt>It gets</dt><dd id="gets"><ul>
@@ -121,7 +121,7 @@ fn names_are_text() {
     let page = Visitor::new(app(&daemon, "hidden", WEB), &ALICE).authorize(&[]).text();
     assert!(
         page.contains("Allow <bdi>hidden</bdi>")
-            && page.contains("registered by somebody on the internet, 3 minutes ago"),
+            && page.contains("by somebody on the internet, 3 minutes ago"),
         "{page}"
     );
 }
@@ -145,10 +145,10 @@ fn the_page_says_where_it_leads_and_who_is_behind_it() {
         text.contains("a program on this device, <strong>alice-laptop</strong> <small>(127.0.0.1)</small>"),
         "{text}"
     );
-    assert!(text.contains("registered by bob@github, on bob-desk, 3 minutes ago"), "{text}");
+    assert!(text.contains("by bob@github, on bob-desk, 3 minutes ago"), "{text}");
     assert!(
         text.contains(
-            "bob@github registered it, not you. Any program on alice-laptop can pass itself off as it."
+            "bob@github registered it, not you. Any program on alice-laptop can pretend to be this application."
         ),
         "{text}"
     );
@@ -158,13 +158,13 @@ fn the_page_says_where_it_leads_and_who_is_behind_it() {
         "{text}"
     );
     let text = page("ci", WEB, &ALICE);
-    assert!(text.contains("registered by ci, a machine without an owner, 3 minutes ago"), "{text}");
+    assert!(text.contains("by ci, a machine without an owner, 3 minutes ago"), "{text}");
     assert!(
         text.contains("<dd id=\"place\"><strong>app.test</strong></dd>") && !text.contains("Any program"),
         "{text}"
     );
     let text = page("code", LOOPBACK, &PHONE);
-    assert!(text.contains("registered by you, on alice-laptop, 3 minutes ago"), "{text}");
+    assert!(text.contains("by you, on alice-laptop, 3 minutes ago"), "{text}");
     assert!(text.contains("It was registered on alice-laptop, another device of yours."), "{text}");
 }
 

@@ -23,8 +23,8 @@ pub struct Consent<'a> {
     pub client: String,
     /// Its whole id.
     pub client_id: &'a str,
-    /// Who registered it, from where, and when; or where it is described.
-    pub origin: String,
+    /// How it came to be known here.
+    pub origin: Origin,
     /// Where the person goes afterwards.
     pub place: Place,
     /// The resources that it wants to use.
@@ -43,6 +43,15 @@ pub struct Consent<'a> {
     pub reason: &'a str,
     /// The sealed form.
     pub form: &'a str,
+}
+
+/// How an application came to be known here.
+#[derive(Debug)]
+pub enum Origin {
+    /// By a document at this host.
+    Published(String),
+    /// By a registration: by whom, from where, and when.
+    Registered(String),
 }
 
 /// Where a person goes after the page.
@@ -120,7 +129,7 @@ mod tests {
             action: "/authorize/consent",
             client: "<script>alert(1)</script>".to_owned(),
             client_id: "https://app.test/\"><b>",
-            origin: "by <i>".to_owned(),
+            origin: Origin::Published("<i>".to_owned()),
             place: Place::Host("app.test<u>".to_owned()),
             resources: vec!["https://mcp.test/<s>"],
             gets: vec!["<em>".to_owned()],

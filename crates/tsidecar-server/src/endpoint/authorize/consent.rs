@@ -26,7 +26,7 @@ use super::{Outcome, Refused, Stay};
 use crate::app::App;
 use crate::peer::Caller;
 use crate::snapshot::Snapshot;
-use crate::web::consent::{Consent, Place};
+use crate::web::consent::{Consent, Origin, Place};
 use crate::web::inbound::Inbound;
 use crate::web::{cookie, form, words};
 use crate::{audit, entropy};
@@ -181,29 +181,25 @@ fn place(redirect_uri: &str) -> Place {
 }
 
 /// Where the application comes from, in words.
-fn origin(client: &Client, identity: &Identity, now: UnixTime) -> String {
-    match client.provenance() {
-        Provenance::Administrator => "the person who runs this service".to_owned(),
-        Provenance::Document => {
-            format!("a page on the internet, published at {}", redirect_host(client.id().as_str()))
+fn origin(client: &Client, identity: &Identity, now: UnixTime) -> Origin {
+    let Provenance::Registered(registration) = client.provenance() else {
+        // An administrator's client is no stranger, so this is a document.
+        return Origin::Published(redirect_host(client.id().as_str()));
+    };
+    let ago = words::ago(registration.at, now);
+    let how = match &registration.by {
+        Registrar::Application(who) => {
+            let (name, device) = (words::name(&who.login), words::device(&who.device_name));
+            let by = if who.subject == identity.subject { "you" } else { &name };
+            format!("by {by}, on {device}, {ago}")
         }
-        Provenance::Registered(registration) => {
-            let ago = words::ago(registration.at, now);
-            match &registration.by {
-                Registrar::Application(who) => {
-                    let device = words::device(&who.device_name);
-                    let name = words::name(&who.login);
-                    let by = if who.subject == identity.subject { "you" } else { &name };
-                    format!("registered by {by}, on {device}, {ago}")
-                }
-                Registrar::Workload { node } => {
-                    format!("registered by {}, a machine without an owner, {ago}", words::device(node))
-                }
-                Registrar::Page => format!("registered by a web page in somebody\u{2019}s browser, {ago}"),
-                Registrar::Outside => format!("registered by somebody on the internet, {ago}"),
-            }
+        Registrar::Workload { node } => {
+            format!("by {}, a machine without an owner, {ago}", words::device(node))
         }
-    }
+        Registrar::Page => format!("by a web page in somebody\u{2019}s browser, {ago}"),
+        Registrar::Outside => format!("by somebody on the internet, {ago}"),
+    };
+    Origin::Registered(how)
 }
 
 /// What is worth a sentence beside that nobody has checked the application.
@@ -223,7 +219,7 @@ fn warning(client: &Client, identity: &Identity, redirect_uri: &str) -> String {
         }
     }
     if leads_to_program(redirect_uri) {
-        sentences.push(format!("Any program on {device} can pass itself off as it."));
+        sentences.push(format!("Any program on {device} can pretend to be this application."));
     }
     sentences.join(" ")
 }
