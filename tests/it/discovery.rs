@@ -150,7 +150,8 @@ fn both_documents_say_the_same() {
         "Ed25519"
       ],
       "request_uri_parameter_supported": false,
-      "require_pushed_authorization_requests": false
+      "require_pushed_authorization_requests": false,
+      "client_id_metadata_document_supported": true
     }
     "#);
     assert_eq!(one.body, two.body);

@@ -11,6 +11,8 @@ mod support;
 
 mod authorize;
 mod backchannel;
+mod cimd;
+mod cimd_withdrawn;
 mod client_credentials;
 mod confirm_page;
 mod consent;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tsidecar_oauth::jose::{ClientKey, VerifyAlgorithm};
 
+use crate::cimd::Publisher;
 use crate::device;
 use crate::private_key_jwt::{Signer, TYPE};
 use crate::support::{
@@ -142,6 +143,18 @@ fn acr_subjects_and_switches() {
     let by_name = app.authorize(&ALICE, &[("request_uri", "https://app.test/request.jwt")]);
     let fetches = by_name.redirect("error").as_deref() != Some("request_uri_not_supported");
     assert_eq!(metadata["request_uri_parameter_supported"], fetches);
+}
+
+/// Whether a client may be known by its document: on, and switched off.
+#[test]
+fn documents_of_clients() {
+    let publisher = Publisher::new();
+    for (setup, supported) in [(publisher.setup(), true), (publisher.setup_with("cimd = false"), false)] {
+        let daemon = setup.start();
+        let signs_in = publisher.app(&daemon).authorize(&ALICE, &[]).redirect("code").is_some();
+        assert_eq!(signs_in, supported);
+        assert_eq!(metadata(&daemon)["client_id_metadata_document_supported"], supported);
+    }
 }
 
 /// A request that shows nothing of use: whether it is refused with 401 shows whether the client was believed.

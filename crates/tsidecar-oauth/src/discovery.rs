@@ -95,6 +95,7 @@ pub struct ProviderMetadata<'a> {
     request_object_signing_alg_values_supported: [&'static str; VerifyAlgorithm::NAMES.len()],
     request_uri_parameter_supported: bool,
     require_pushed_authorization_requests: bool,
+    client_id_metadata_document_supported: bool,
 }
 
 impl<'a> ProviderMetadata<'a> {
@@ -139,6 +140,7 @@ impl<'a> ProviderMetadata<'a> {
             // A name of ours is for pushed requests; we fetch none.
             request_uri_parameter_supported: false,
             require_pushed_authorization_requests: false,
+            client_id_metadata_document_supported: false,
         }
     }
 
@@ -151,6 +153,13 @@ impl<'a> ProviderMetadata<'a> {
             Registering::Anywhere => self.registration_endpoint,
         };
         Self { device_authorization_endpoint: None, registration_endpoint, ..self }
+    }
+
+    /// Says whether clients may be known by a document at their id (Client ID Metadata Document §5).
+    #[must_use]
+    pub fn with_documents(mut self, supported: bool) -> Self {
+        self.client_id_metadata_document_supported = supported;
+        self
     }
 
     /// The document as it is served.
@@ -177,7 +186,8 @@ mod tests {
     fn the_whole_document() {
         let issuer = Issuer::parse("https://idp.tail.test").unwrap();
         let metadata =
-            ProviderMetadata::new(&issuer, &[Algorithm::Rs256, Algorithm::Es256], &ClaimsPolicy::default());
+            ProviderMetadata::new(&issuer, &[Algorithm::Rs256, Algorithm::Es256], &ClaimsPolicy::default())
+                .with_documents(true);
         let document: Value = serde_json::from_slice(&metadata.to_json().unwrap()).unwrap();
         assert_eq!(
             document,
@@ -220,7 +230,8 @@ mod tests {
                 "request_parameter_supported": true,
                 "request_object_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
                 "request_uri_parameter_supported": false,
-                "require_pushed_authorization_requests": false
+                "require_pushed_authorization_requests": false,
+                "client_id_metadata_document_supported": true
             })
         );
     }

@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | 0, values | [`id`], [`secret`], [`fresh`], [`time`], [`params`], [`uri`], [`address`], [`scope`], [`pkce`], [`key`], [`algorithm`], [`mark`], [`acr`], [`requested`], [`excerpt`] |
 //! | 1, things with a life | [`client`], [`metadata`], [`provenance`], [`assurance`], [`consent`], [`identity`], [`rule`], [`policy`], [`resource`], [`grant`], [`settle`], [`seal`], [`claims`], [`jose`], [`assertion`], [`dpop`], [`request_object`], [`rotation`], [`backchannel`], [`session`], [`hint`], [`workload`] |
-//! | 2, one module per endpoint | [`client_auth`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`issued`], [`introspect`], [`revoke`], [`logout`], [`discovery`] |
+//! | 2, one module per endpoint | [`client_auth`], [`cimd`], [`authorize`], [`par`], [`device`], [`token`], [`userinfo`], [`issued`], [`introspect`], [`revoke`], [`logout`], [`discovery`] |
 //! | 3, the way out | [`error`] |
 //!
 //! Why things are as they are stands in [`decisions`].
@@ -27,6 +27,7 @@ pub mod assertion;
 pub mod assurance;
 pub mod authorize;
 pub mod backchannel;
+pub mod cimd;
 pub mod claims;
 pub mod client;
 pub mod client_auth;

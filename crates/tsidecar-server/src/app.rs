@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device_limits::DeviceLimits;
+use crate::documents::Documents;
 use crate::limiter::Limiter;
 use crate::outbound::{ClientKeys, Outbound};
 use crate::registrations::Registrations;
@@ -33,6 +34,8 @@ pub struct App {
     pub registrations: Registrations,
     /// The way out: HTTPS to clients' hosts.
     pub outbound: Arc<Outbound>,
+    /// What clients say of themselves at their ids.
+    pub documents: Documents,
     /// The keys that clients publish.
     pub client_keys: Arc<ClientKeys>,
     /// What goes on beside requests and is finished before the store is closed.

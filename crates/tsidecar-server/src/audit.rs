@@ -3,6 +3,7 @@
 //! Each record has a stable `event`, and fields with one spelling everywhere. Names only: no code, token, secret, query or header ever gets here, by the types of the arguments.
 
 mod consent;
+mod document;
 mod logout;
 mod registration;
 
@@ -22,6 +23,7 @@ use tsidecar_oauth::token::TokenError;
 use tsidecar_oauth::userinfo::BearerError;
 
 pub use self::consent::{consent_asked, consent_denied, consent_given, consent_withdrawn};
+pub use self::document::document_ended;
 pub use self::logout::{Told, grant_withdrawn, logged_out, logout_not_queued, logout_refused, logout_told};
 pub use self::registration::{
     approval, registered, registration_refused, registration_removed, registration_replaced,

@@ -180,7 +180,8 @@ pub async fn keys_of(
         KeySource::Inline(keys) => return Ok(missed.is_none().then(|| Arc::clone(keys))),
         KeySource::Uri(url) => url.clone(),
     };
-    let source = Source { client: client.id().clone(), url, trust: clients::trust(client) };
+    let trust = clients::trust(&app.snapshot.load(), client, &url);
+    let source = Source { client: client.id().clone(), url, trust };
     let requester = Requester::Caller(caller.origin());
     match missed {
         Some(missed) => Ok(app.client_keys.newer(&source, requester, missed).await),

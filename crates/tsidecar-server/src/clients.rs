@@ -12,14 +12,19 @@ use tsidecar_oauth::jose::Algorithm;
 use tsidecar_oauth::provenance::Provenance;
 use tsidecar_oauth::secret::ClientSecret;
 use tsidecar_oauth::time::{Lifetime, UnixTime};
+use tsidecar_oauth::uri::FetchUrl;
 
 use crate::app::App;
+use crate::documents::{self, NoDocument};
 use crate::entropy;
 use crate::failure::Failure;
 use crate::outbound::{Requester, Trust};
 use crate::snapshot::Snapshot;
 use crate::store::{RegisteredClient, Store, StoreError};
 use crate::withdraw;
+
+/// Seconds after which a client may try again whose document cannot be used: as long as its host is left alone.
+const UNUSABLE_RETRY: u32 = 30;
 
 /// The client with this id; `None` when there is none. A disabled one is found, too.
 ///
@@ -32,11 +37,33 @@ pub async fn find(
     requester: Requester,
     id: &str,
 ) -> Result<Option<Arc<Client>>, Failure> {
-    let Ok(id) = ClientId::parse(id) else { return Ok(None) };
-    if is_document(&id) {
-        return crate::documents::client(app, requester, &id).await;
+    match look(app, snapshot, requester, id).await {
+        Ok(client) => Ok(Some(client)),
+        Err(NoDocument::Unknown | NoDocument::Url(_)) => Ok(None),
+        // Machines are told to come back: SDKs forget a client that is refused, and it may only have been published wrongly today.
+        Err(NoDocument::Unusable(why)) => Err(Failure::Unavailable {
+            retry_after: UNUSABLE_RETRY,
+            why: format!("the document of the client cannot be used: {why}"),
+        }),
+        Err(NoDocument::Failed(failure)) => Err(failure),
     }
-    Ok(find_here(&*app.store, snapshot, &id, app.clock.now())?)
+}
+
+/// As [`find`], and tells in detail why there is none.
+///
+/// # Errors
+/// [`NoDocument`], for other clients, too.
+pub async fn look(
+    app: &App,
+    snapshot: &Snapshot,
+    requester: Requester,
+    id: &str,
+) -> Result<Arc<Client>, NoDocument> {
+    let id = ClientId::parse(id).map_err(|_| NoDocument::Unknown)?;
+    if is_document(&id) {
+        return documents::client(app, snapshot, requester, &id).await;
+    }
+    find_here(&*app.store, snapshot, &id, app.clock.now())?.ok_or(NoDocument::Unknown)
 }
 
 /// As [`find`], without clients that are known by their documents: for where nothing is fetched.
@@ -93,9 +120,13 @@ pub fn assurance(
     Ok(assess(client, redirect_uri, identity, &snapshot.config().trusted, approval))
 }
 
-/// Whose word it is where a client's URLs lead.
-pub const fn trust(client: &Client) -> Trust {
-    if client.is_by_administrator() { Trust::Administrator } else { Trust::Stranger }
+/// Whose word it is where one of a client's URLs leads.
+pub fn trust(snapshot: &Snapshot, client: &Client, url: &FetchUrl) -> Trust {
+    match client.provenance() {
+        Provenance::Administrator => Trust::Administrator,
+        Provenance::Registered(_) => Trust::Stranger,
+        Provenance::Document => snapshot.config().documents.trust(url.as_str()),
+    }
 }
 
 /// An id of 22 letters and digits: 130 random bits, and nothing that a client must encode.

@@ -90,6 +90,9 @@ async fn load(app: &App) -> Result<Report, ReloadError> {
     let targets = targets(&next);
     app.snapshot.store(Arc::new(next));
     app.store.tell(targets).await?;
+    // Whoever reloads wants to see what there is now, of the descriptions and keys that clients publish, too.
+    app.documents.fetched.look_again();
+    app.client_keys.look_again();
     app.tailnet.peer_changes().notify_one();
     drop(held);
     // What goes wrong is in the log; the configuration is in force all the same.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 use tsidecar_oauth::client::{Client, ClientError};
-use tsidecar_oauth::discovery::{ProviderMetadata, Registering};
+use tsidecar_oauth::discovery::ProviderMetadata;
 use tsidecar_oauth::grant::Holder;
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::jose::{Algorithm, JoseError, SigningKeys};
@@ -194,7 +194,7 @@ impl Snapshot {
         }
         let policy = Policy { rules: config.rules.clone(), claims: base.pins.claims(&config) };
         Ok(Self {
-            metadata: metadata(&issuer, &ring.signing, &policy.claims, config.registration.from)?,
+            metadata: metadata(&issuer, &ring.signing, &policy.claims, &config)?,
             policy,
             resources: Resources::new(config.resources.clone()),
             workloads: workloads(&config)?,
@@ -278,7 +278,8 @@ pub fn demand(config: &Config, stored: &[StoredClient]) -> Demand {
     let of_files = config.clients.iter().map(|(spec, _)| spec);
     let of_store = stored.iter().filter_map(|record| record.spec.as_ref());
     let always = Demand::default().with_algorithms(config.keys.algorithms.iter().copied());
-    let of_clients = of_files.chain(of_store).fold(always, Demand::with_client);
+    let of_documents = config.documents.pinned.values().map(|pinned| pinned.client.spec());
+    let of_clients = of_files.chain(of_store).chain(of_documents).fold(always, Demand::with_client);
     config.resources.iter().map(Entry::spec).fold(of_clients, Demand::with_resource)
 }
 
@@ -322,12 +323,13 @@ fn metadata(
     issuer: &Issuer,
     signing: &SigningKeys,
     claims: &ClaimsPolicy,
-    registering: Registering,
+    config: &Config,
 ) -> Result<Metadata, SnapshotError> {
     let provider = ProviderMetadata::new(issuer, &signing.algorithms(), claims);
+    let provider = provider.with_documents(config.documents.cimd);
     Ok(Metadata {
         provider: provider.to_json()?.into(),
-        for_internet: provider.for_internet(registering).to_json()?.into(),
+        for_internet: provider.for_internet(config.registration.from).to_json()?.into(),
         jwks: serde_json::to_vec(&signing.jwks())?.into(),
     })
 }

@@ -57,7 +57,7 @@ impl Setup {
         self
     }
 
-    /// A file in the folder, for the configuration to name.
+    /// A file in the folder, for the configuration to name, or in a folder beside it.
     pub(crate) fn file(mut self, name: &str, content: &str) -> Self {
         self.files.push((name.to_owned(), content.to_owned()));
         self
@@ -141,7 +141,9 @@ impl Daemon {
         let tailscaled = Tailscaled::start(dir.join("tailscaled.sock"), script).unwrap();
         fs::write(dir.join("clock"), "0").unwrap();
         for (name, content) in &setup.files {
-            fs::write(dir.join(name), content).unwrap();
+            let path = dir.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
         }
         fs::write(dir.join("tsidecar.toml"), setup_text).unwrap();
         let notify = UnixDatagram::bind(dir.join("notify.sock")).unwrap();

@@ -29,6 +29,7 @@ use crate::{
     command::exit::Exit,
     config::{Config, ConfigError},
     device_limits::DeviceLimits,
+    documents::{self, Documents},
     identity::IdentityPolicy,
     keys::{
         Keys,
@@ -321,6 +322,7 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
         devices: DeviceLimits::default(),
         registrations: Registrations::new(config.registration.limits),
         client_keys: ClientKeys::new(Arc::clone(&outbound)),
+        documents: Documents::new(Arc::clone(&outbound)),
         outbound,
         snapshot: ArcSwap::from_pointee(opened.snapshot),
         store: opened.store,
@@ -341,6 +343,7 @@ async fn live(world: World, opened: Opened) -> Result<(), ServeError> {
         tokio::spawn(reload_at(hangup, Arc::clone(&app))),
         tokio::spawn(rotation::follow(Arc::clone(&app))),
         tokio::spawn(withdraw::follow(Arc::clone(&app))),
+        tokio::spawn(documents::withdrawal::follow(Arc::clone(&app))),
         tokio::spawn(async move { tailnet.on_change(notify::readiness).await }),
         tokio::spawn(report_rename(client, Arc::clone(&app))),
         tokio::spawn(stopping(stop.clone(), sweep)),

@@ -51,6 +51,7 @@ pub(super) fn options(source: &Source, file: &mut raw::File) -> Result<Config, C
         config.session_lifetime = session_lifetime(source, lifetime)?;
     }
     super::outbound::overlay(source, &file.outbound, &mut config)?;
+    super::documents::overlay(source, &file.clients, &mut config)?;
     if let Some(dir) = &file.state.dir {
         config.state_dir = absolute(source, &[Key("state"), Key("dir")], dir)?;
     }

@@ -41,8 +41,8 @@ pub(super) fn add(
     Ok(())
 }
 
-/// The `*.toml` files of a folder in the order of their names; none when there is no such folder.
-pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+/// The files of a folder with this extension in the order of their names; none when there is no such folder.
+pub(super) fn files(folder: &Path, wanted: &str) -> Result<Vec<PathBuf>, ConfigError> {
     let failed = |error| ConfigError::Read { path: folder.to_owned(), error };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -54,7 +54,7 @@ pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         let entry = entry.map_err(failed)?;
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         let path = entry.path();
-        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+        if !hidden && path.extension().is_some_and(|extension| extension == wanted) {
             paths.push(path);
         }
     }

@@ -5,6 +5,7 @@
 
 mod build;
 mod clients;
+mod documents;
 mod exchange;
 mod outbound;
 mod policy;
@@ -38,6 +39,7 @@ use tsidecar_oauth::workload::WorkloadRule;
 
 use self::source::Source;
 
+pub use self::documents::{DocumentsConfig, Pinned};
 pub use self::outbound::{OutboundConfig, TestHost};
 pub use self::registration::{RegistrationConfig, RegistrationLimits};
 pub use self::source::ConfigError;
@@ -89,6 +91,8 @@ pub struct Config {
     pub workloads: Vec<WorkloadRule>,
     /// `[clients] trusted`: documents that need no consent.
     pub trusted: Trusted,
+    /// The rest of `[clients]`, and `documents.d/*.json`.
+    pub documents: DocumentsConfig,
     /// What works but deserves a look; each names file, line and key.
     pub warnings: Vec<String>,
 }
@@ -326,13 +330,14 @@ impl Default for Config {
             resources: Vec::new(),
             workloads: Vec::new(),
             trusted: Trusted::default(),
+            documents: DocumentsConfig::default(),
             warnings: Vec::new(),
         }
     }
 }
 
 impl Config {
-    /// Reads and validates the configuration, `clients.d/*.toml` beside it included, with every secret it names.
+    /// Reads and validates the configuration, `clients.d/*.toml` and `documents.d/*.json` beside it included, with every secret it names.
     ///
     /// # Errors
     /// [`ConfigError`] with the first thing that is wrong.
@@ -373,11 +378,15 @@ impl Config {
         let credentials = clients::Credentials { folder, required };
         let main = Source::read(path)?;
         let mut config = Self::from_source(&main, &credentials)?;
-        let folder = path.parent().unwrap_or(Path::new(".")).join("clients.d");
-        for path in clients::files(&folder)? {
+        let beside = path.parent().unwrap_or(Path::new("."));
+        for path in clients::files(&beside.join("clients.d"), "toml")? {
             let source = Source::read(&path)?;
             let file: raw::ClientsFile = source.parse()?;
             clients::add(&source, file.client, &credentials, &mut config)?;
+        }
+        for path in clients::files(&beside.join("documents.d"), "json")? {
+            let source = Source::read(&path)?;
+            documents::pin(source.path(), source.text(), &mut config)?;
         }
         Ok(config)
     }

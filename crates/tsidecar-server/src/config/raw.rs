@@ -27,6 +27,7 @@ pub(super) struct File {
     pub dpop: Dpop,
     pub session: Session,
     pub outbound: Outbound,
+    pub clients: Clients,
     pub state: State,
     pub log: Log,
     pub rule: Vec<Rule>,
@@ -161,6 +162,15 @@ pub(super) struct Outbound {
     pub ca_file: Option<String>,
     pub test_host: Option<String>,
     pub test_ca: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Clients {
+    pub trusted: Vec<String>,
+    pub cimd: Option<bool>,
+    pub fetch_documents: Option<bool>,
+    pub local_documents: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]

@@ -17,6 +17,14 @@ pub enum ConfigError {
         /// Why.
         error: std::io::Error,
     },
+    /// The document of a client is wrong.
+    #[error("{}: {message}", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// Something in a file is wrong.
     #[error("{}:{line}: {key}{message}", path.display())]
     At {
@@ -54,6 +62,10 @@ impl Source {
 
     pub(super) fn from_text(path: &str, text: &str) -> Self {
         Self { path: path.into(), text: text.to_owned() }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 
+use tsidecar_oauth::id::ClientId;
+
 use super::*;
 
 const SHIPPED: &str = include_str!("../../../../config/tsidecar.toml");
@@ -76,6 +78,14 @@ fn errors_of_options() {
         "[outbound]\ntest_host = \"127.0.0.1:8443\"\ntest_ca = \"/etc/passwd\"",
         "[outbound]\ntest_host = \"u@rp.test:8443\"\ntest_ca = \"/etc/passwd\"",
         "[outbound]\nproxy = \"http://127.0.0.1:3128\"",
+        "[clients]\ntrusted = [\n  \"https://claude.ai/\",\n  \"https://claude.ai\",\n]",
+        "[clients]\ntrusted = [\"http://app.test/c\"]",
+        "[clients]\ntrusted = [\"https://\"]",
+        "[clients]\ntrusted = [\"https://*.app.test/\"]",
+        "[clients]\ntrusted = [\"https://App.test/\"]",
+        "[clients]\ntrusted = [\"app.test\"]",
+        "[clients]\nlocal_documents = [\"tail.test\"]",
+        "[clients]\ncimd = \"yes\"",
         "[state]\ndir = \"state\"",
         "[log]\nformat = \"xml\"",
         "[log]\nlevel = \"loud\"",
@@ -83,7 +93,7 @@ fn errors_of_options() {
         "issuer = \"https://a.test",
     ]), @r#"
     t.toml:1: issuer: "https://IDP.tail.test/" must be https://HOST or https://HOST:PORT, without path, query, or trailing slash (http only on loopback)
-    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, registration, keys, dpop, session, outbound, state, log, rule, client, resource, exchange, workload
+    t.toml:1: isuer: there is no key "isuer" here; allowed: issuer, tailscale, listen, identity, claims, compat, limits, registration, keys, dpop, session, outbound, clients, state, log, rule, client, resource, exchange, workload
     t.toml:3: [listen] tailscale_ssh: "maybe" is not known; allowed: "refuse", "trusted"
     t.toml:2: [listen] tailscale_shh: there is no key "tailscale_shh" here; allowed: socket, admin_socket, ops_socket, tailscale_ssh, allow_unsafe_path, tailscaled_uid, admin_uid, service, proxy
     t.toml:2: [listen] socket: "serve.sock" must be an absolute path without ".."
@@ -126,6 +136,14 @@ fn errors_of_options() {
     t.toml:2: [outbound] test_host: "127.0.0.1:8443" cannot be it; allowed: "NAME.test:PORT", "localhost:PORT"
     t.toml:2: [outbound] test_host: "u@rp.test:8443" cannot be it; allowed: "NAME.test:PORT", "localhost:PORT"
     t.toml:2: [outbound] proxy: there is no key "proxy" here; allowed: ca_file, test_host, test_ca
+    t.toml:4: [clients] trusted: "https://claude.ai" has no path: a document's URL looks like https://HOST/PATH; allowed: the whole URL of a document, or the beginning of some that ends in a slash, as in "https://app.example.com/"
+    t.toml:2: [clients] trusted: "http://app.test/c" must be https://HOST[:PORT]/…, with a port other than 0; allowed: the whole URL of a document, or the beginning of some that ends in a slash, as in "https://app.example.com/"
+    t.toml:2: [clients] trusted: "https://" has no path: a document's URL looks like https://HOST/PATH; allowed: the whole URL of a document, or the beginning of some that ends in a slash, as in "https://app.example.com/"
+    t.toml:2: [clients] trusted: "https://*.app.test/" has a "*", which stands for nothing; allowed: the whole URL of a document, or the beginning of some that ends in a slash, as in "https://app.example.com/"
+    t.toml:2: [clients] trusted: "https://App.test/" is not in its one usual spelling: small letters in scheme and host, no ":443", no empty or dot segments, no empty query; allowed: the whole URL of a document, or the beginning of some that ends in a slash, as in "https://app.example.com/"
+    t.toml:2: [clients] trusted: "app.test" is not an absolute URI of printable ASCII (at most 512 characters); allowed: the whole URL of a document, or the beginning of some that ends in a slash, as in "https://app.example.com/"
+    t.toml:2: [clients] local_documents: "tail.test" is not an absolute URI of printable ASCII (at most 512 characters); allowed: the whole URL of a document, or the beginning of some that ends in a slash, as in "https://app.example.com/"
+    t.toml:2: [clients] cimd: invalid type: string "yes", expected a boolean
     t.toml:2: [state] dir: "state" must be an absolute path without ".."
     t.toml:2: [log] format: "xml" is not known; allowed: "text", "json"
     t.toml:2: [log] level: "loud" is not known; allowed: "error", "warn", "info", "debug", "trace"
@@ -354,6 +372,10 @@ fn everything_that_can_be_said_is_kept() {
         node_requests_per_minute = 0
         [dpop]
         nonce = "required"
+        [clients]
+        trusted = ["https://apps.test/", "https://one.test/client.json"]
+        fetch_documents = false
+        local_documents = ["https://docs.tail.test/clients/"]
         [[client]]
         id = "a"
         name = "A"
@@ -722,8 +744,21 @@ fn everything_that_can_be_said_is_kept() {
             },
         ],
         trusted: Trusted(
-            [],
+            [
+                "https://apps.test/",
+                "https://one.test/client.json",
+            ],
         ),
+        documents: DocumentsConfig {
+            cimd: true,
+            fetch: false,
+            local: Trusted(
+                [
+                    "https://docs.tail.test/clients/",
+                ],
+            ),
+            pinned: {},
+        },
         warnings: [],
     }
     "#);
@@ -790,6 +825,50 @@ fn the_shipped_file_names_every_key_and_its_examples_are_valid() {
 fn key_of_line(line: &str) -> Option<&str> {
     let (name, kind) = line.trim().strip_prefix("pub ")?.split_once(": ")?;
     (!kind.is_empty()).then_some(name)
+}
+
+#[test]
+fn documents_of_the_folder_are_judged_as_fetched_ones_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = folder.path().join("tsidecar.toml");
+    std::fs::write(&main, "").unwrap();
+    let documents_d = folder.path().join("documents.d");
+    std::fs::create_dir(&documents_d).unwrap();
+    let document = |id: &str, more: &str| {
+        format!(r#"{{"client_id":"{id}","client_name":"A","redirect_uris":["http://127.0.0.1/cb"]{more}}}"#)
+    };
+    let load = |name: &str, text: &str| {
+        let file = documents_d.join(name);
+        std::fs::write(&file, text).unwrap();
+        let loaded = Config::load(&main);
+        std::fs::remove_file(&file).unwrap();
+        loaded.map_err(|error| error.to_string().replace(&folder.path().display().to_string(), "/etc"))
+    };
+    std::fs::write(documents_d.join("a.json"), document("https://a.test/c", "")).unwrap();
+    let config = load("b.json", &document("https://b.test/c", "")).unwrap();
+    let pinned: Vec<_> = config.documents.pinned.keys().map(ClientId::as_str).collect();
+    assert_eq!(pinned, ["https://a.test/c", "https://b.test/c"]);
+    let mut errors = String::new();
+    for text in [
+        document("https://a.test/c", ""),
+        document("http://b.test/c", ""),
+        document("https://b.test", ""),
+        document("https://b.test/c", r#","client_secret":"x""#),
+        document("https://b.test/c", r#","token_endpoint_auth_method":"client_secret_post""#),
+        "{}".to_owned(),
+        "no JSON".to_owned(),
+    ] {
+        writeln!(errors, "{}", load("x.json", &text).unwrap_err()).unwrap();
+    }
+    insta::assert_snapshot!(errors, @r#"
+    /etc/documents.d/x.json: "https://a.test/c" has a document in /etc/documents.d/a.json already
+    /etc/documents.d/x.json: client_id "http://b.test/c" must be https://HOST[:PORT]/…, with a port other than 0
+    /etc/documents.d/x.json: client_id "https://b.test" has no path: a document's URL looks like https://HOST/PATH
+    /etc/documents.d/x.json: the document has a client_secret, which everybody can read
+    /etc/documents.d/x.json: token_endpoint_auth_method "client_secret_post" is not supported; supported: none, private_key_jwt
+    /etc/documents.d/x.json: there is no client_id, which must be the URL of the document
+    /etc/documents.d/x.json: there is no client_id, which must be the URL of the document
+    "#);
 }
 
 #[test]

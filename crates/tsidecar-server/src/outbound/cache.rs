@@ -1,8 +1,9 @@
-//! Documents of clients, fetched when they are needed and kept for a while: key sets today.
+//! Documents of clients, fetched when they are needed and kept for a while: key sets, and what clients say of themselves.
 //!
 //! A host is asked once for all who wait (the leader of a flight is a task of its own), not before a document is stale, and not
-//! soon again after a failure; meanwhile the last good copy counts for a day. Memory is bounded: strangers' documents make room
-//! first. Times are of the monotonic clock.
+//! soon again after a failure; meanwhile the last good copy counts for a day. A host that says that there is no document any more
+//! is another matter for some kinds: the copy is dropped at once. Memory is bounded: strangers' documents make room first, and of
+//! those the ones that never were good. Times are of the monotonic clock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 const STALE: Duration = Duration::from_hours(24);
 /// How often a document that is still fresh is fetched again because somebody misses something in it.
 const MISSED: Duration = Duration::from_mins(1);
+/// A document is taken for gone for good when its host says so twice, so long apart: one that is just being replaced, by a copy of
+/// its site or a restart, is away for seconds.
+pub const GONE_AGAIN: Duration = Duration::from_secs(10);
 /// So many documents are kept.
 const MOST: usize = 256;
 
@@ -29,13 +33,15 @@ const MOST: usize = 256;
 pub trait Document: Sized + Send + Sync + 'static {
     /// What is asked for.
     const WANT: Want;
+    /// Whether 404 and 410 mean that the document was taken away; otherwise they are failures as any other.
+    const CAN_BE_GONE: bool = false;
     /// Why a text is no such document.
-    type Error: std::error::Error + Send + Sync + 'static;
+    type Error: std::error::Error + Clone + Send + Sync + 'static;
     /// Reads the document of an answer with status 200.
     ///
     /// # Errors
     /// When it is none; it counts as a failure of the host then.
-    fn read(fetched: &Fetched) -> Result<Self, Self::Error>;
+    fn read(source: &Source, fetched: &Fetched) -> Result<Self, Self::Error>;
 }
 
 /// Whose document it is, and where it lies. Clients share nothing, so that none can spoil or use up what is another's.
@@ -64,20 +70,36 @@ pub enum DocumentError<E> {
     /// The attempt before failed less than half a minute ago.
     #[error("the last attempt failed a moment ago")]
     Recently,
+    /// The host says that there is none (404 or 410).
+    #[error("the host says that there is no such document")]
+    Gone(Gone),
+}
+
+/// What is known of a document of which its host says that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// A good copy was here before.
+    pub was_good: bool,
+    /// The host said so twice, [`GONE_AGAIN`] apart, and nothing better in between.
+    pub confirmed: bool,
 }
 
 /// Documents of one kind.
-pub struct DocumentCache<D> {
+pub struct DocumentCache<D: Document> {
     outbound: Arc<Outbound>,
     entries: Mutex<BTreeMap<Source, Entry<D>>>,
 }
 
-struct Entry<D> {
+struct Entry<D: Document> {
     good: Option<Good<D>>,
+    /// What the last answer lacked to be a document.
+    unusable: Option<D::Error>,
     /// The host is not asked before this.
     not_before: Option<Instant>,
     /// When somebody last missed something.
     missed_at: Option<Instant>,
+    /// Since when the host says that there is no document.
+    gone: Option<(Instant, Gone)>,
     used_at: Instant,
     /// Ends when the fetch that is under way does.
     flight: Option<watch::Receiver<()>>,
@@ -96,11 +118,12 @@ enum Need<'a, D> {
     Newer(&'a Arc<D>),
 }
 
-enum Step<D> {
+enum Step<D: Document> {
     Have(Arc<D>),
     Wait(watch::Receiver<()>),
     Fetch(watch::Sender<()>),
-    Give(Option<Arc<D>>),
+    /// There is nothing new to be had at the moment.
+    Give(Result<Arc<D>, DocumentError<D::Error>>),
 }
 
 impl<D: Document> DocumentCache<D> {
@@ -142,8 +165,8 @@ impl<D: Document> DocumentCache<D> {
             // A statement of its own: the lock is not held while anything is awaited.
             let step = self.step(source, &need);
             match step {
-                Step::Have(document) | Step::Give(Some(document)) => return Ok(document),
-                Step::Give(None) => return Err(DocumentError::Recently),
+                Step::Have(document) => return Ok(document),
+                Step::Give(answer) => return answer,
                 Step::Wait(mut flight) => {
                     // Nothing is ever sent; it ends when the leader does.
                     let _ = flight.changed().await;
@@ -161,6 +184,27 @@ impl<D: Document> DocumentCache<D> {
                 }
             }
         }
+    }
+
+    /// Counts every copy as stale and every host as not asked for a while: somebody wants to see what there is now.
+    pub fn look_again(&self) {
+        let now = Instant::now();
+        for entry in self.lock().values_mut() {
+            entry.not_before = None;
+            if let Some(good) = &mut entry.good {
+                good.fresh_until = good.fresh_until.min(now);
+            }
+        }
+    }
+
+    /// The good copies at hand, each with whether it is fresh.
+    pub fn copies(&self) -> Vec<(Source, Arc<D>, bool)> {
+        let now = Instant::now();
+        let copy = |(source, entry): (&Source, &Entry<D>)| {
+            let good = entry.good.as_ref()?;
+            Some((source.clone(), Arc::clone(&good.document), now < good.fresh_until))
+        };
+        self.lock().iter().filter_map(copy).collect()
     }
 
     fn step(&self, source: &Source, need: &Need<'_, D>) -> Step<D> {
@@ -183,18 +227,26 @@ impl<D: Document> DocumentCache<D> {
         let mut entries = self.lock();
         let entry = entry_of(&mut entries, &source, now);
         entry.flight = None;
+        entry.unusable = match &fetched {
+            Err(DocumentError::Unusable(error)) => Some(error.clone()),
+            _ => None,
+        };
         let result = match fetched {
             Ok((document, freshness)) => {
                 let document = Arc::new(document);
                 entry.good = Some(Good { document: Arc::clone(&document), fresh_until: now + freshness });
-                entry.not_before = None;
+                (entry.not_before, entry.gone) = (None, None);
                 Ok(document)
+            }
+            Err(DocumentError::Status(StatusCode::NOT_FOUND | StatusCode::GONE)) if D::CAN_BE_GONE => {
+                Err(DocumentError::Gone(entry.went(now)))
             }
             Err(error) => {
                 // What the requester has used up says nothing about the host: the next one may ask.
                 let ours = matches!(&error, DocumentError::Fetch(error) if error.is_ours());
                 entry.not_before = (!ours).then_some(now + AFTER_FAILURE);
-                Err(error)
+                // What is gone does not come back by a failure.
+                Err(entry.gone.map_or(error, |(_, gone)| DocumentError::Gone(gone)))
             }
         };
         drop(entries);
@@ -213,7 +265,7 @@ impl<D: Document> DocumentCache<D> {
         if fetched.status != StatusCode::OK {
             return Err(DocumentError::Status(fetched.status));
         }
-        let document = D::read(&fetched).map_err(DocumentError::Unusable)?;
+        let document = D::read(source, &fetched).map_err(DocumentError::Unusable)?;
         Ok((document, fetched.freshness()))
     }
 
@@ -227,9 +279,27 @@ impl<D: Document> DocumentCache<D> {
     }
 }
 
-impl<D> Entry<D> {
+impl<D: Document> Entry<D> {
     const fn new(now: Instant) -> Self {
-        Self { good: None, not_before: None, missed_at: None, used_at: now, flight: None }
+        Self {
+            good: None,
+            unusable: None,
+            not_before: None,
+            missed_at: None,
+            gone: None,
+            used_at: now,
+            flight: None,
+        }
+    }
+
+    /// Drops the copy of a document of which its host says that there is none.
+    fn went(&mut self, now: Instant) -> Gone {
+        let was_good = self.good.take().is_some();
+        let (since, gone) = *self.gone.get_or_insert((now, Gone { was_good, confirmed: false }));
+        let gone = Gone { confirmed: gone.confirmed || now >= since + GONE_AGAIN, ..gone };
+        self.gone = Some((since, gone));
+        self.not_before = Some(now + if gone.confirmed { AFTER_FAILURE } else { GONE_AGAIN });
+        gone
     }
 
     /// What to do for somebody who needs the document now.
@@ -250,7 +320,7 @@ impl<D> Entry<D> {
         let early = self.not_before.is_some_and(|not_before| now < not_before);
         let again = self.missed_at.is_some_and(|missed_at| now < missed_at + MISSED);
         if early || (again && matches!(need, Need::Newer(_))) {
-            return Step::Give(self.stale(need, now));
+            return Step::Give(self.stale(need, now).ok_or_else(|| self.failure()));
         }
         if matches!(need, Need::Newer(_)) {
             self.missed_at = Some(now);
@@ -262,6 +332,15 @@ impl<D> Entry<D> {
         Step::Fetch(landing)
     }
 
+    /// Why there is no document, as the last attempt had it.
+    fn failure(&self) -> DocumentError<D::Error> {
+        match (&self.gone, &self.unusable) {
+            (Some((_, gone)), _) => DocumentError::Gone(*gone),
+            (None, Some(error)) => DocumentError::Unusable(error.clone()),
+            (None, None) => DocumentError::Recently,
+        }
+    }
+
     fn stale(&self, need: &Need<'_, D>, now: Instant) -> Option<Arc<D>> {
         let good = self.good.as_ref().filter(|good| now < good.fresh_until + STALE)?;
         matches!(need, Need::Any).then(|| Arc::clone(&good.document))
@@ -269,13 +348,15 @@ impl<D> Entry<D> {
 }
 
 /// The entry of a source. For a new one the least recently used makes room, strangers' first.
-fn entry_of<'a, D>(
+fn entry_of<'a, D: Document>(
     entries: &'a mut BTreeMap<Source, Entry<D>>,
     source: &Source,
     now: Instant,
 ) -> &'a mut Entry<D> {
     if entries.len() >= MOST && !entries.contains_key(source) {
-        let least = entries.iter().min_by_key(|(source, entry)| (source.trust, entry.used_at));
+        let worth =
+            |(source, entry): &(&Source, &Entry<D>)| (source.trust, entry.good.is_some(), entry.used_at);
+        let least = entries.iter().min_by_key(worth);
         if let Some(least) = least.map(|(source, _)| source.clone()) {
             entries.remove(&least);
         }
@@ -283,7 +364,7 @@ fn entry_of<'a, D>(
     entries.entry(source.clone()).or_insert_with(|| Entry::new(now))
 }
 
-impl<D> std::fmt::Debug for DocumentCache<D> {
+impl<D: Document> std::fmt::Debug for DocumentCache<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DocumentCache").finish_non_exhaustive()
     }
@@ -298,14 +379,14 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Text(String);
 
-    #[derive(Debug, PartialEq, thiserror::Error)]
+    #[derive(Clone, Debug, PartialEq, thiserror::Error)]
     #[error("it says no")]
     struct No;
 
     impl Document for Text {
         const WANT: Want = Want { accept: "text/plain", most_bytes: 100 };
         type Error = No;
-        fn read(fetched: &Fetched) -> Result<Self, No> {
+        fn read(_: &Source, fetched: &Fetched) -> Result<Self, No> {
             let text = String::from_utf8_lossy(&fetched.body).into_owned();
             if text == "no" { Err(No) } else { Ok(Self(text)) }
         }
@@ -390,7 +471,10 @@ mod tests {
         }
         assert_eq!(fixture.fetches(), 1);
         pass(30).await;
-        assert!(matches!(fixture.text().await, Err(DocumentError::Unusable(No))));
+        for _ in 0..2 {
+            assert!(matches!(fixture.text().await, Err(DocumentError::Unusable(No))), "and is told again");
+        }
+        assert_eq!(fixture.fetches(), 2);
         pass(30).await;
         assert_eq!(fixture.text().await.unwrap(), "one");
     }
@@ -458,6 +542,77 @@ mod tests {
         let limited = fixture.cache.document(&source("a"), device(2)).await;
         assert!(matches!(limited, Err(DocumentError::Fetch(FetchError::Limited { .. }))), "{limited:?}");
         assert_eq!(fixture.cache.document(&source("a"), device(3)).await.unwrap().0, "one");
+    }
+
+    /// A text whose host may take it away.
+    #[derive(Debug)]
+    struct Leaving(String);
+
+    impl Document for Leaving {
+        const WANT: Want = Text::WANT;
+        const CAN_BE_GONE: bool = true;
+        type Error = No;
+        fn read(source: &Source, fetched: &Fetched) -> Result<Self, No> {
+            Text::read(source, fetched).map(|text| Self(text.0))
+        }
+    }
+
+    fn status(status: &str) -> Reply {
+        Reply::Says(format!("HTTP/1.1 {status}\r\n\r\n"))
+    }
+
+    /// A52: what was taken away is served to nobody from that moment on, and is gone for good when that is said twice.
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_was_taken_away_is_never_served_again() {
+        let ca = Ca::new();
+        let replies =
+            [says("one"), status("404 Gone"), status("503 Away"), status("410 Gone"), status("500 X")];
+        let world =
+            Arc::new(World::new(&ca, Reply::Silent).replies(replies.into_iter().chain([says("two")])));
+        let cache = DocumentCache::<Leaving>::new(Arc::new(world.outbound(&ca)));
+        let ask = async || cache.document(&source("a"), Requester::Daemon).await.map(|text| text.0.clone());
+        let gone = |answer: Result<String, DocumentError<No>>| match answer {
+            Err(DocumentError::Gone(gone)) => gone,
+            other => panic!("{other:?}"),
+        };
+        let (once, twice) =
+            (Gone { was_good: true, confirmed: false }, Gone { was_good: true, confirmed: true });
+        assert_eq!(ask().await.unwrap(), "one");
+        pass(600).await;
+        assert_eq!(gone(ask().await), once);
+        pass(9).await;
+        assert_eq!((gone(ask().await), world.dialled().len()), (once, 2), "left alone for ten seconds");
+        pass(1).await;
+        assert_eq!((gone(ask().await), world.dialled().len()), (once, 3), "a failure is no answer");
+        pass(30).await;
+        assert_eq!(gone(ask().await), twice);
+        pass(30).await;
+        assert_eq!((gone(ask().await), world.dialled().len()), (twice, 5));
+        pass(30).await;
+        assert_eq!(ask().await.unwrap(), "two", "its host has it again");
+        assert!(cache.copies()[0].2);
+    }
+
+    /// An administrator who wants to see what there is now need not wait for hours, and a host that fails then loses nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_look_again_keeps_the_good_copy() {
+        let fixture = fixture([says("one"), status("503 Away"), says("two")]);
+        for (text, fetches) in [("one", 1), ("one", 2), ("two", 3)] {
+            assert_eq!((fixture.text().await.unwrap().as_str(), fixture.fetches()), (text, fetches));
+            fixture.cache.look_again();
+        }
+        assert!(!fixture.cache.copies()[0].2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_was_good_makes_room_for_what_is() {
+        let fixture = fixture([says("one")]);
+        fixture.cache.document(&source("good"), Requester::Daemon).await.unwrap();
+        for index in 0..2 * MOST {
+            pass(1).await;
+            fixture.cache.step(&source(&format!("never-{index}")), &Need::Any);
+        }
+        assert!(fixture.cache.lock().contains_key(&source("good")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use tsidecar_oauth::jose::{JwkError, LONGEST_SET, PublicKeys};
 
-use super::{Document, DocumentCache, Fetched, Want};
+use super::{Document, DocumentCache, Fetched, Source, Want};
 
 /// Key sets of clients.
 pub type ClientKeys = DocumentCache<PublicKeys>;
@@ -23,7 +23,7 @@ impl Document for PublicKeys {
     type Error = KeySetError;
 
     /// The media type is not looked at: RFC 7517 does not bind it, and static hosts know only their own.
-    fn read(fetched: &Fetched) -> Result<Self, KeySetError> {
+    fn read(_: &Source, fetched: &Fetched) -> Result<Self, KeySetError> {
         let text = std::str::from_utf8(&fetched.body).map_err(|_| KeySetError::NoText)?;
         Ok(Self::parse(text)?)
     }

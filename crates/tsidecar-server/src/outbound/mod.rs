@@ -9,6 +9,7 @@
 //! Reasons of failures are for the log: others get [`FetchError::TEXT`].
 
 mod cache;
+mod document;
 mod error;
 mod freshness;
 mod http;
@@ -37,7 +38,8 @@ use self::tls::{Verified, Verifier};
 use crate::config::{OutboundConfig, TestHost};
 use crate::peer::Origin;
 
-pub use self::cache::{Document, DocumentCache, DocumentError, Source};
+pub use self::cache::{Document, DocumentCache, DocumentError, GONE_AGAIN, Gone, Source};
+pub use self::document::{ClientDocument, ClientDocumentError, ClientDocuments};
 pub use self::error::{Allowance, FetchError, Forbidden, OutboundError};
 pub use self::http::Fetched;
 pub use self::jwks::{ClientKeys, KeySetError};

@@ -88,6 +88,7 @@ impl House {
             devices: DeviceLimits::default(),
             registrations: Registrations::new(config.registration.limits),
             client_keys: ClientKeys::new(Arc::clone(&outbound)),
+            documents: crate::documents::Documents::new(Arc::clone(&outbound)),
             outbound,
             snapshot: snapshot_cell(snapshot),
             store: Arc::new(MemoryStore::new()),

@@ -13,6 +13,7 @@ use super::stay::Stay;
 use crate::app::App;
 use crate::audit;
 use crate::clients;
+use crate::documents::NoDocument;
 use crate::failure::Failure;
 use crate::outbound::Requester;
 use crate::peer::Caller;
@@ -90,21 +91,30 @@ pub(super) async fn find_client(
     caller: &Caller,
     id: &str,
 ) -> Result<Arc<Client>, Refused> {
-    let found = clients::find(app, snapshot, Requester::Caller(caller.origin()), id).await;
-    let found = found.map_err(|failure| {
-        let reason = match failure {
-            Failure::Unavailable { why, .. } => {
-                tracing::warn!(error.reason = %why, "an authorization met a client that cannot be looked up");
-                RedirectReason::Unavailable
-            }
-            failure => {
-                tracing::error!(error.reason = ?failure, "an authorization failed on our side");
-                RedirectReason::Broken
-            }
-        };
-        DirectError::NoTarget(reason)
-    })?;
-    Ok(found.filter(|client| !client.is_disabled()).ok_or(DirectError::UnknownClient)?)
+    match clients::look(app, snapshot, Requester::Caller(caller.origin()), id).await {
+        Ok(client) if client.is_disabled() => Err(DirectError::UnknownClient.into()),
+        Ok(client) => Ok(client),
+        Err(missing) => Err(missed(missing)),
+    }
+}
+
+fn missed(missing: NoDocument) -> Refused {
+    let reason = match missing {
+        NoDocument::Unknown => return DirectError::UnknownClient.into(),
+        NoDocument::Url(error) => {
+            return Stay::Document(format!("the application's client_id {error}")).into();
+        }
+        NoDocument::Unusable(why) => return Stay::Document(why).into(),
+        NoDocument::Failed(Failure::Unavailable { why, .. }) => {
+            tracing::warn!(error.reason = %why, "an authorization met a client that cannot be looked up");
+            RedirectReason::Unavailable
+        }
+        NoDocument::Failed(failure) => {
+            tracing::error!(error.reason = ?failure, "an authorization failed on our side");
+            RedirectReason::Broken
+        }
+    };
+    DirectError::NoTarget(reason).into()
 }
 
 impl Asked {

@@ -21,6 +21,8 @@ pub(super) enum Stay {
     Withheld(RedirectReason, Option<RefusedNode>),
     /// The request is unusable as HTTP.
     Unusable(StatusCode, String),
+    /// The application has a document at its id that describes no client.
+    Document(String),
     /// The headers contradict what whois says.
     Contradiction,
     /// A form that was not sent by a page of ours.
@@ -39,6 +41,7 @@ pub(super) fn page(stay: &Stay) -> Answer {
         Stay::Unreadable => (StatusCode::BAD_REQUEST, UNREADABLE, String::new()),
         Stay::Direct(error) => (status_for(error), notice_for(error), error.to_string()),
         Stay::Withheld(reason, node) => (status_of(*reason), WITHHELD, told(*reason, *node)),
+        Stay::Document(why) => (StatusCode::BAD_REQUEST, DOCUMENT, why.clone()),
         Stay::Unusable(status, why) => (*status, UNUSABLE, why.clone()),
     };
     let [title, what, cure] = notice;
@@ -87,6 +90,11 @@ const UNKNOWN_CLIENT: [&str; 3] = [
     "This application is not known here",
     "The application that sent you is not registered with this sign-in service, or no longer.",
     "If it worked before, let the application forget its old registration and connect again: in Claude Code by /mcp and “Clear authentication”, in VS Code by the command “Authentication: Remove Dynamic Authentication Providers”, with mcp-remote by deleting the folder ~/.mcp-auth, elsewhere by removing the server and adding it again. If it never worked, ask the person who runs this service to add it.",
+];
+const DOCUMENT: [&str; 3] = [
+    "The application does not describe itself rightly",
+    "It is known by a document on the web, at the address that it gives as its name, and that cannot be used. Nobody is sent to an address that such a document names.",
+    "Tell the people who make the application what stands below.",
 ];
 const BAD_REDIRECT: [&str; 3] = [
     "The application asked to return to an unknown address",
