@@ -44,6 +44,13 @@ class Case(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(found, {"iss": ISSUER, "aud": SERVERS[server], "client_id": client_id, "scopes": list(scopes)})
 
 
+    def robot_seen(self, facts, server, client_id, scopes=("read",)):
+        """A program was seen that acts for itself."""
+        found = {name: facts[name] for name in ("iss", "sub", "aud", "client_id", "scopes")}
+        expected = {"iss": ISSUER, "sub": client_id, "aud": SERVERS[server], "client_id": client_id, "scopes": list(scopes)}
+        self.assertEqual(found, expected)
+
+
 class Browser(webbrowser.BaseBrowser):
     """A browser for clients that open one and listen: it returns at once, follows redirects and waits for the listener."""
 

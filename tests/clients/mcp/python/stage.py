@@ -37,7 +37,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+SERVERS = ("jwt", "introspection", "tag", "sdk", "slash")
 SCOPES = ["read", "write"]
+TLS = os.environ["TSIDECAR_TLS"]  # an authority of the tests, and a certificate for rp.test
 REDIRECTS = ["http://127.0.0.1/callback", "http://localhost/callback"]
 
 
@@ -97,6 +99,25 @@ class Front:
         return JSONResponse(self.notes[int(request.query_params.get("since", 0)):])
 
 
+class Documents:
+    """A host of client documents, over TLS: what it says of a client depends on the name of the document."""
+
+    def __init__(self, host, notes):
+        self.host, self.origin, self.notes = host, f"https://{host}", notes
+        self.app = Starlette(routes=[Route("/{name}.json", self.give)])
+
+    async def give(self, request):
+        self.notes.append({"method": "GET", "path": request.url.path, "parameters": {}})
+        return JSONResponse({
+            "client_id": self.origin + request.url.path,
+            "client_name": f"Tests by document, {request.path_params['name']}",
+            "redirect_uris": REDIRECTS,
+            "token_endpoint_auth_method": "none",
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+        })
+
+
 def facts(token):
     """What a tool may know of whoever calls it."""
     claims = token.claims or {}
@@ -152,12 +173,12 @@ def fastmcp(name, origin, verifier, issuer):
 class ByTag:
     """A verifier for the server of the `mcp` SDK: introspects from a node with a tag, with no secret at all."""
 
-    def __init__(self, address, tag, audience):
-        self.url, self.tag, self.audience = f"http://{address}/introspect", tag, audience
+    def __init__(self, url, audience):
+        self.url, self.audience = url, audience
 
     async def verify_token(self, token):
         async with httpx2.AsyncClient(timeout=10) as client:
-            answer = await client.post(self.url, data={"token": token, "client_id": self.tag})
+            answer = await client.post(self.url, data={"token": token})
         found = answer.json()
         if not found.get("active") or found.get("aud") != self.audience:
             return None
@@ -203,14 +224,23 @@ def client(identifier, *lines):
 
 
 def tables(folder, resources, secret, documents):
+    """What the administrator of this tailnet wrote."""
+    credentials = 'grant_types = ["client_credentials"]'
     digest = f'secret_sha256 = "{hashlib.sha256(secret.encode()).hexdigest()}"'
     redirects = f"redirect_uris = {json.dumps(REDIRECTS)}"
     return "".join([
         *(resource(uri, servers) for uri, servers in resources.items()),
         client("static", "public = true", redirects),
         client("static-secret", digest, redirects),
+        # What one of these was granted once it keeps: each is for one test.
+        *(client(f"climber-{name}", "public = true", redirects) for name in ("mcp", "fastmcp", "rust")),
         # A resource server is a client, too, so that it may introspect.
-        client("server", digest, redirects),
+        client("server", digest, credentials),
+        # Programs that act for themselves.
+        client("robot", digest, credentials),
+        client("robot-keys", f'jwks_file = "{folder}/keys.json"', credentials),
+        "[[rule]]\nallow_dcr = true\n",
+        f'[outbound]\ntest_host = "{documents.host}"\ntest_ca = "{TLS}/ca.pem"\n',
     ])
 
 
@@ -230,18 +260,20 @@ async def demonstration(folder, issuer, text):
 
 async def main():
     folder = Path(sys.argv[1])
-    sockets = {name: listening() for name in ("front", "notes", "documents", "jwt", "introspection", "sdk", "slash")}
+    sockets = {name: listening() for name in ("front", "notes", "documents", *SERVERS)}
     origin = {name: f"http://127.0.0.1:{port}" for name, (_, port) in sockets.items()}
     issuer = origin["front"]
-    documents = f"https://rp.test:{sockets['documents'][1]}"
     front = Front()
+    documents = Documents(f"rp.test:{sockets['documents'][1]}", front.notes)
+    tls = {"ssl_keyfile": f"{TLS}/key.pem", "ssl_certfile": f"{TLS}/cert.pem"}
     tasks = [serve(front.app, sockets["front"][0]), serve(front.notebook, sockets["notes"][0])]
+    tasks.append(serve(documents.app, sockets["documents"][0], **tls))
     background = [asyncio.create_task(task) for task in tasks]
 
     secret = secrets.token_hex(32)
     signing = keys(folder)
-    uris = {name: f"{origin[name]}/mcp" for name in ("jwt", "introspection", "sdk", "slash")}
-    resources = {uri: ["server"] for uri in uris.values()} | {uris["sdk"]: ["tag:mcp"]}
+    uris = {name: f"{origin[name]}/mcp" for name in SERVERS}
+    resources = {uri: ["server"] for uri in uris.values()} | {uris[name]: ["tag:mcp"] for name in ("tag", "sdk")}
     # The metadata that FastMCP reads at the start comes through the front: it must know the way before.
     starting = asyncio.create_task(demonstration(folder, issuer, tables(folder, resources, secret, documents)))
     daemon, demo = await starting
@@ -253,15 +285,21 @@ async def main():
         # `server` may introspect the tokens of other servers, too: only this line says which are for this one.
         audience=uris["introspection"],
     )
-    by_tag = ByTag(demo["workloads"]["tag:mcp"], "tag:mcp", uris["sdk"])
+    tagged = f"http://{demo['workloads']['tag:mcp']}/introspect"
+    # FastMCP always sends a secret. An empty one is none, and the tailnet's word counts.
+    by_tag = IntrospectionTokenVerifier(
+        introspection_url=tagged, client_id="tag:mcp", client_secret="", client_auth_method="client_secret_post",
+        required_scopes=["read"], audience=uris["tag"],
+    )
     servers = {
         "jwt": fastmcp("jwt", origin["jwt"], jwt("jwt"), issuer),
         "introspection": fastmcp("introspection", origin["introspection"], introspection, issuer),
+        "tag": fastmcp("tag", origin["tag"], by_tag, issuer),
         "slash": fastmcp("slash", origin["slash"], jwt("slash"), AnyHttpUrl(issuer)),
-        "sdk": sdk_server(origin["sdk"], by_tag, issuer),
+        "sdk": sdk_server(origin["sdk"], ByTag(tagged, uris["sdk"]), issuer),
     }
     background += [asyncio.create_task(serve(app, sockets[name][0])) for name, app in servers.items()]
-    line = {"issuer": issuer, "notes": origin["notes"], "documents": documents, "servers": uris, "secret": secret, "keys": signing}
+    line = {"issuer": issuer, "notes": origin["notes"], "documents": documents.origin, "servers": uris, "secret": secret, "keys": signing}
     print(json.dumps(line), flush=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

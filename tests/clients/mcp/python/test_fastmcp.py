@@ -1,12 +1,13 @@
 """FastMCP's own client, which opens a browser and listens for the callback, against servers of FastMCP."""
 
 import unittest
+from pathlib import Path
 
 from fastmcp import Client
-from fastmcp.client.auth import OAuth
+from fastmcp.client.auth import ClientCredentialsOAuthProvider, OAuth, PrivateKeyJWTOAuthProvider, SignedJWTParameters
 from key_value.aio.stores.memory import MemoryStore
 
-from meeting import SERVERS, STAGE, Case, Notes, unwrapped
+from meeting import ISSUER, SERVERS, STAGE, Case, Notes, unwrapped
 
 
 
@@ -23,8 +24,8 @@ def oauth(store=None, **more):
 
 
 class Known(Case):
-    async def test_both_kinds_of_verification(self):
-        for server in ("jwt", "introspection"):
+    async def test_every_kind_of_verification(self):
+        for server in ("jwt", "introspection", "tag"):
             with self.subTest(server):
                 self.seen(await call(server, oauth(client_id="static")), server, "static")
 
@@ -45,10 +46,10 @@ class Known(Case):
         self.assertEqual(notes.grants(), ["authorization_code", "refresh_token"])
 
     async def test_step_up(self):
-        auth, notes = oauth(client_id="static"), Notes()
+        auth, notes = oauth(client_id="climber-fastmcp"), Notes()
         await call("jwt", auth, ("write", {"text": "hello"}))
         self.assertEqual(notes.scopes()[-1], {"read", "write"})
-        self.seen(await call("jwt", auth), "jwt", "static", ["read", "write"])
+        self.seen(await call("jwt", auth), "jwt", "climber-fastmcp", ["read", "write"])
 
     async def test_restart(self):
         store = MemoryStore()
@@ -62,6 +63,62 @@ class Known(Case):
         await stored.set_tokens((await stored.get_tokens()).model_copy(update={"expires_in": -60}))
         self.seen(await call("jwt", oauth(store, client_id="static")), "jwt", "static")
         self.assertEqual(notes.grants(), ["authorization_code"])
+
+
+class Registered(Case):
+    async def test_every_kind_of_verification(self):
+        for server in ("jwt", "introspection", "tag"):
+            with self.subTest(server):
+                auth, notes = oauth(), Notes()
+                facts = await call(server, auth)
+                registered = notes.one("/register")
+                self.assertEqual(registered["json"]["token_endpoint_auth_method"], "none")
+                self.seen(facts, server, registered["answer"]["client_id"])
+
+    async def test_step_up_and_refresh(self):
+        auth = oauth()
+        await call("jwt", auth, ("write", {"text": "hello"}))
+        auth.context.token_expiry_time = 1
+        notes = Notes()
+        self.seen(await call("jwt", auth), "jwt", auth.context.client_info.client_id, ["read", "write"])
+        self.assertEqual(notes.grants(), ["refresh_token"])
+
+    async def test_restart(self):
+        store, notes = MemoryStore(), Notes()
+        await call("jwt", oauth(store))
+        self.seen(await call("jwt", oauth(store)), "jwt", notes.one("/register")["answer"]["client_id"])
+
+    async def test_dead_client_id(self):
+        """On exactly 400 at /authorize it registers anew, and goes on."""
+        store = MemoryStore()
+        first = oauth(store)
+        await call("jwt", first)
+        stored = first.token_storage_adapter
+        dead = (await stored.get_client_info()).model_copy(update={"client_id": "R" + "x" * 30})
+        await stored.clear()
+        await stored.set_client_info(dead)
+        notes = Notes()
+        facts = await call("jwt", oauth(store))
+        self.assertEqual([note["status"] for note in notes.all("/authorize")], [400, 302, 302])
+        self.seen(facts, "jwt", notes.one("/register")["answer"]["client_id"])
+
+
+class Programs(Case):
+    async def test_secret(self):
+        auth = ClientCredentialsOAuthProvider(
+            client_id="robot", client_secret=STAGE["secret"], scopes=["read"], issuer=ISSUER,
+        )
+        self.robot_seen(await call("introspection", auth), "introspection", "robot")
+
+    async def test_signed_assertion_and_step_up(self):
+        signed = SignedJWTParameters(
+            issuer="robot-keys", subject="robot-keys", signing_key=Path(STAGE["keys"]["ES256"]).read_text(), signing_algorithm="ES256",
+        )
+        auth = PrivateKeyJWTOAuthProvider(
+            client_id="robot-keys", assertion_provider=signed.create_assertion_provider(), scopes=["read"], issuer=ISSUER,
+        )
+        await call("jwt", auth, ("write", {"text": "hello"}))
+        self.robot_seen(await call("jwt", auth), "jwt", "robot-keys", ["read", "write"])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,17 @@
 """The official SDK (`mcp`): its OAuth client against servers of FastMCP and of the SDK itself."""
 
 import unittest
+from pathlib import Path
 
 import httpx2
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
-from mcp.client.auth.exceptions import OAuthFlowError
+from mcp.client.auth.exceptions import OAuthFlowError, OAuthTokenError
+from mcp.client.auth.extensions.client_credentials import (
+    ClientCredentialsOAuthProvider,
+    PrivateKeyJWTOAuthProvider,
+    SignedJWTParameters,
+)
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
@@ -75,7 +81,7 @@ class Known(Case):
     """Clients that an administrator wrote down."""
 
     async def test_every_kind_of_server(self):
-        for server in ("jwt", "introspection", "sdk"):
+        for server in ("jwt", "introspection", "tag", "sdk"):
             with self.subTest(server):
                 notes = Notes()
                 self.seen(await Person(server, Storage(known("static"))).call(), server, "static")
@@ -113,21 +119,102 @@ class Known(Case):
         self.assertEqual(notes.grants(), ["authorization_code"])
 
     async def test_step_up_asks_for_the_union_and_keeps_it(self):
-        person, notes = Person("jwt", Storage(known("static"))), Notes()
+        person, notes = Person("jwt", Storage(known("climber-mcp"))), Notes()
         await person.call(("whoami", {}), ("write", {"text": "hello"}))
         self.assertEqual(notes.scopes(), [{"read"}, {"read", "write"}])
         self.assertEqual(set(person.storage.tokens.scope.split()), {"read", "write"})
         person.run_out()
-        self.seen(await person.call(), "jwt", "static", ["read", "write"])
+        self.seen(await person.call(), "jwt", "climber-mcp", ["read", "write"])
         self.assertEqual(notes.grants(), ["authorization_code", "authorization_code", "refresh_token"])
 
     async def test_token_of_another_server(self):
         person = Person("jwt", Storage(known("static")))
         await person.call()
         token = person.storage.tokens.access_token
-        for server in ("introspection", "sdk", "slash"):
+        for server in ("introspection", "tag", "sdk", "slash"):
             answer = httpx2.post(SERVERS[server], headers={"Authorization": f"Bearer {token}"}, json={}, timeout=10)
             self.assertEqual(answer.status_code, 401, server)
+
+
+class Registered(Case):
+    """Clients that come with nothing. They are alice's own, and so is the browser: no page, no click."""
+
+    async def test_every_kind_of_server(self):
+        for server in ("jwt", "introspection", "tag", "sdk"):
+            with self.subTest(server):
+                storage, notes = Storage(), Notes()
+                self.seen(await Person(server, storage).call(), server, storage.client.client_id)
+                registered = notes.one("/register")
+                # It names no method and gets none: nothing that it could keep secret.
+                self.assertNotIn("token_endpoint_auth_method", registered["json"])
+                self.assertEqual(registered["answer"]["token_endpoint_auth_method"], "none")
+                self.assertNotIn("client_secret", registered["answer"])
+
+    async def test_refresh(self):
+        person = Person("introspection", Storage())
+        await person.call()
+        notes = Notes()
+        person.run_out()
+        self.seen(await person.call(), "introspection", person.storage.client.client_id)
+        self.assertEqual(notes.grants(), ["refresh_token"])
+
+    async def test_restart(self):
+        storage = Storage()
+        await Person("introspection", storage).call()
+        storage.tokens, notes = None, Notes()
+        self.seen(await Person("introspection", storage).call(), "introspection", storage.client.client_id)
+        self.assertEqual(notes.all("/register"), [])
+
+    async def test_step_up_beyond_the_registered_scope(self):
+        person, notes = Person("jwt", Storage()), Notes()
+        await person.call(("write", {"text": "hello"}))
+        self.assertEqual(notes.one("/register")["json"]["scope"], "read")
+        self.assertEqual(notes.scopes(), [{"read"}, {"read", "write"}])
+        self.seen(await person.call(), "jwt", person.storage.client.client_id, ["read", "write"])
+
+    async def test_dead_client_id(self):
+        """This client cannot help itself. The person reads a page, which says how to clear it."""
+        with self.assertRaisesRegex(AssertionError, "^400 "):
+            await Person("jwt", Storage(known("R" + "x" * 30))).call()
+
+
+class Programs(Case):
+    """Nobody is there: a client that acts for itself."""
+
+    async def test_secret(self):
+        for method in ("client_secret_basic", "client_secret_post"):
+            for server in ("jwt", "introspection", "tag", "sdk"):
+                with self.subTest(method=method, server=server):
+                    provider = ClientCredentialsOAuthProvider(
+                        SERVERS[server], Storage(), "robot", STAGE["secret"], method, scope="read", issuer=ISSUER,
+                    )
+                    self.robot_seen(await call(provider, SERVERS[server]), server, "robot")
+
+    async def test_signed_assertion(self):
+        for alg, file in STAGE["keys"].items():
+            with self.subTest(alg):
+                signed = SignedJWTParameters(
+                    issuer="robot-keys", subject="robot-keys", signing_key=Path(file).read_text(), signing_algorithm=alg,
+                )
+                provider = PrivateKeyJWTOAuthProvider(
+                    SERVERS["jwt"], Storage(), "robot-keys", signed.create_assertion_provider(), scope="read", issuer=ISSUER,
+                )
+                self.robot_seen(await call(provider, SERVERS["jwt"]), "jwt", "robot-keys")
+
+    async def test_nothing_to_refresh(self):
+        storage, notes = Storage(), Notes()
+        provider = ClientCredentialsOAuthProvider(SERVERS["jwt"], storage, "robot", STAGE["secret"], issuer=ISSUER)
+        await call(provider, SERVERS["jwt"])
+        self.assertIsNone(storage.tokens.refresh_token)
+        self.assertNotIn("id_token", notes.one("/token")["answer"])
+        provider.context.token_expiry_time = 1
+        self.robot_seen(await call(provider, SERVERS["jwt"]), "jwt", "robot")
+        self.assertEqual(notes.grants(), ["client_credentials", "client_credentials"])
+
+    async def test_wrong_secret(self):
+        provider = ClientCredentialsOAuthProvider(SERVERS["jwt"], Storage(), "robot", "x" * 64, issuer=ISSUER)
+        with self.assertRaisesRegex(OAuthTokenError, "401.*invalid_client"):
+            await call(provider, SERVERS["jwt"])
 
 
 class Traps(Case):

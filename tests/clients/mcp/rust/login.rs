@@ -6,7 +6,8 @@ use rmcp::model::{CallToolRequestParams, CallToolResult, JsonObject};
 use rmcp::service::{RoleClient, RunningService, ServiceError};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::auth::{
-    AuthClient, AuthorizationManager, AuthorizationRequest, InMemoryCredentialStore, OAuthState,
+    AuthClient, AuthorizationManager, AuthorizationRequest, ClientCredentialsConfig, InMemoryCredentialStore,
+    JwtSigningAlgorithm, OAuthState,
 };
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{ServiceExt, transport::auth::AuthError};
@@ -89,7 +90,7 @@ fn assert_seen(facts: &Value, server_url: &str, client_id: &str, scopes: &[&str]
 
 #[tokio::test]
 async fn known_client_at_every_kind_of_server() {
-    for name in ["jwt", "introspection", "sdk"] {
+    for name in ["jwt", "introspection", "tag", "sdk"] {
         let url = server(name);
         let state = sign_in(&url, known("static")).await.expect("a login");
         let connected = connect(&url, manager(state)).await;
@@ -151,7 +152,7 @@ async fn restart_with_stored_credentials() {
 #[tokio::test]
 async fn step_up_asks_for_the_union_and_keeps_it() {
     let url = server("jwt");
-    let state = sign_in(&url, known("static")).await.expect("a login");
+    let state = sign_in(&url, known("climber-rust")).await.expect("a login");
     let connected = connect(&url, manager(state)).await;
     let refused = format!("{:?}", call(&connected, "write").await.expect_err("a challenge"));
     assert!(refused.contains("insufficient_scope"), "{refused}");
@@ -168,7 +169,74 @@ async fn step_up_asks_for_the_union_and_keeps_it() {
 
     call(&connected, "write").await.expect("what was refused before");
     connected.1.auth_manager.lock().await.refresh_token().await.expect("a refresh");
-    assert_seen(&whoami(&connected).await, &url, "static", &["read", "write"]);
+    assert_seen(&whoami(&connected).await, &url, "climber-rust", &["read", "write"]);
+}
+
+/// A client that comes with nothing. It is alice's own, and so is the browser: no page, no click.
+#[tokio::test]
+async fn registration_at_every_kind_of_server() {
+    for name in ["jwt", "introspection", "tag", "sdk"] {
+        let url = server(name);
+        let request = AuthorizationRequest::new(REDIRECT).with_client_name("Tests of rmcp");
+        let state = sign_in(&url, request).await.expect("a login");
+        let (client_id, _) = state.get_credentials().await.expect("credentials");
+        state.refresh_token().await.expect("a refresh");
+        let connected = connect(&url, manager(state)).await;
+        assert_seen(&whoami(&connected).await, &url, &client_id, &["read"]);
+    }
+}
+
+/// A program that acts for itself.
+async fn robot(config: ClientCredentialsConfig, server_url: &str) -> Result<Value, AuthError> {
+    let mut state = OAuthState::new(server_url, None).await?;
+    state.authenticate_client_credentials(config).await?;
+    let tokens = json!(state.get_credentials().await?.1);
+    assert_eq!((&tokens["refresh_token"], &tokens["id_token"]), (&Value::Null, &Value::Null));
+    Ok(whoami(&connect(server_url, manager(state)).await).await)
+}
+
+fn with_secret(secret: String, server_url: &str) -> ClientCredentialsConfig {
+    ClientCredentialsConfig::ClientSecret {
+        client_id: "robot".to_owned(),
+        client_secret: secret,
+        scopes: vec!["read".to_owned()],
+        resource: Some(server_url.to_owned()),
+    }
+}
+
+fn assert_robot_seen(facts: &Value, server_url: &str, client_id: &str) {
+    let found = json!([facts["iss"], facts["sub"], facts["aud"], facts["client_id"], facts["scopes"]]);
+    assert_eq!(found, json!([stage()["issuer"], client_id, server_url, client_id, ["read"]]));
+}
+
+#[tokio::test]
+async fn client_credentials_with_a_secret() {
+    for name in ["jwt", "introspection", "tag", "sdk"] {
+        let url = server(name);
+        let facts = robot(with_secret(secret(), &url), &url).await.expect("a token");
+        assert_robot_seen(&facts, &url, "robot");
+    }
+    let url = server("jwt");
+    let refused = robot(with_secret("x".repeat(64), &url), &url).await.expect_err("a refusal");
+    assert!(refused.to_string().contains("invalid_client"), "{refused}");
+}
+
+/// Its assertions have a type of their own, and no client id stands beside them.
+#[tokio::test]
+async fn client_credentials_with_a_signed_assertion() {
+    let url = server("jwt");
+    for (name, algorithm) in [("ES256", JwtSigningAlgorithm::ES256), ("RS256", JwtSigningAlgorithm::RS256)] {
+        let file = stage()["keys"][name].as_str().expect("a key").to_owned();
+        let config = ClientCredentialsConfig::PrivateKeyJwt {
+            client_id: "robot-keys".to_owned(),
+            signing_key: std::fs::read(file).expect("a key"),
+            signing_algorithm: algorithm,
+            token_endpoint_audience: None,
+            scopes: vec!["read".to_owned()],
+            resource: Some(url.clone()),
+        };
+        assert_robot_seen(&robot(config, &url).await.expect("a token"), &url, "robot-keys");
+    }
 }
 
 /// rmcp forgives a server of FastMCP the slash that it adds to the issuer; tokens and callback name the issuer without.
