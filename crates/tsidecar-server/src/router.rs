@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     /// Every endpoint has its member of the metadata, and every such member an endpoint. The documents themselves are found by
-    /// their well-known paths, and what people are led to by us has no member: the page of devices and the forms' answers.
+    /// their well-known paths, and what people are led to by us has no member: the pages of devices and consents, and the forms' answers.
     #[test]
     fn the_metadata_names_every_endpoint() {
         let issuer = Issuer::parse("https://idp.tail.test").unwrap();
@@ -309,7 +309,14 @@ mod tests {
             .map(|(_, url)| url.as_str().unwrap().strip_prefix("https://idp.tail.test").unwrap())
             .collect();
         assert_eq!(named.len(), members.len(), "two members for one endpoint");
-        let unnamed = [Route::OpenIdConfiguration, Route::AuthorizationServer, Route::Answer, Route::Device];
+        let unnamed = [
+            Route::OpenIdConfiguration,
+            Route::AuthorizationServer,
+            Route::Answer,
+            Route::Device,
+            Route::Consent,
+            Route::Consents,
+        ];
         let served: BTreeSet<_> = Route::TABLE
             .iter()
             .filter(|(_, route)| !unnamed.contains(route))

@@ -301,7 +301,7 @@ async fn grants_are_listed_in_pages_and_end() {
     let page = grants(&store, "GET", "?user=userid:1001&client=cli&device=nALICE&limit=2").await;
     assert!(page.contains(&format!(r#""next":"{two}""#)) && !page.contains(three), "{page}");
     let page = grants(&store, "GET", &format!("?after={two}")).await;
-    insta::assert_snapshot!(page.replace(three, "THREE"), @r#"200 {"grants":[{"id":"THREE","client_id":"cli","subject":"userid:1001","device":"nALICE","scope":"openid profile","resources":[],"issued_at":990,"last_used":1000,"ends_at":1500,"revoked":false}],"unreadable":[]}"#);
+    insta::assert_snapshot!(page.replace(three, "THREE"), @r#"200 {"grants":[{"id":"THREE","client_id":"cli","subject":"userid:1001","holder":"person","device":"nALICE","scope":"openid profile","resources":[],"issued_at":990,"last_used":1000,"ends_at":1500,"revoked":false}],"unreadable":[]}"#);
     for filter in ["user=userid:1", "client=cl", "device=nBOB", "user="] {
         let none = grants(&store, "GET", &format!("?{filter}")).await;
         assert_eq!(none, r#"200 {"grants":[],"unreadable":[]}"#, "{filter}");

@@ -696,7 +696,7 @@ mod tests {
         assert_eq!(decode_grant(id(), &[9, 1, 2]), Err(DecodeError::Version(9)));
         assert_eq!(decode_client(app, &[0, 1, 2]).err(), Some(DecodeError::Version(0)));
         assert_eq!(decode_meta(&[1, 0xff]), Err(DecodeError::Content));
-        assert_eq!(method(4), Err(DecodeError::Value("authentication method")));
+        assert_eq!(method(5), Err(DecodeError::Value("authentication method")));
         assert_eq!(grant_type(5), Err(DecodeError::Value("grant type")));
         assert_eq!(pkce(3), Err(DecodeError::Value("PKCE rule")));
         assert_eq!(algorithm(3), Err(DecodeError::Value("signature algorithm")));
