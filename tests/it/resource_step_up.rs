@@ -1,7 +1,8 @@
 //! Step-up: a client that asks for one scope more keeps what the person granted it before.
 
 use crate::support::{
-    ALICE, App, BOB, Daemon, Pairs, Request, Setup, browser::RESOURCE, tailnet::PHONE, wire::jwt,
+    ALICE, App, BOB, Daemon, Pairs, Request, Setup, browser::RESOURCE, strangers::asks, tailnet::PHONE,
+    visitor::Visitor, wire::jwt,
 };
 
 const READ: &Pairs = &[("resource", RESOURCE), ("scope", "openid read")];
@@ -66,4 +67,28 @@ fn a_code_is_no_grant() {
     let other = app.login(&ALICE, WRITE);
     assert_eq!(other.member("scope"), "write");
     assert_eq!(app.redeem(&ALICE, &code, &[]).member("scope"), "openid read");
+}
+
+/// A23: what a stranger keeps stands on the page, too; and what was taken back is not kept.
+#[test]
+fn a_stranger_keeps_what_the_page_says() {
+    let daemon = crate::consent_page::daemon();
+    let app = App { daemon: &daemon, id: "webmcp", secret: None, redirect_uri: "https://app.test/callback" };
+    let mut alice = Visitor::new(app, &ALICE);
+    let ask = |scope| [("resource", "https://tools.test/mcp"), ("scope", scope)];
+    let page = alice.authorize(&ask("tools"));
+    let code = alice.decide(&page, "allow").redirected("code");
+    assert_eq!(app.redeem(&ALICE, &code, &[]).member("scope"), "tools");
+    let page = alice.authorize(&ask("admin"));
+    assert!(asks(&page) && page.text().contains("admin") && page.text().contains("tools"), "{}", page.show());
+    let code = alice.decide(&page, "allow").redirected("code");
+    assert_eq!(app.redeem(&ALICE, &code, &[]).member("scope"), "admin tools");
+    daemon.at(5);
+    let revoked = daemon.run(&["consent", "revoke", "--user", "userid:1001", "--client", "webmcp"]);
+    assert!(revoked.status.success(), "{revoked:?}");
+    daemon.at(10);
+    let page = alice.authorize(&ask("admin"));
+    assert!(asks(&page), "{}", page.show());
+    let code = alice.decide(&page, "allow").redirected("code");
+    assert_eq!(app.redeem(&ALICE, &code, &[]).member("scope"), "admin");
 }

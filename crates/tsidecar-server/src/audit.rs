@@ -17,6 +17,7 @@ use tsidecar_oauth::id::{ClientId, GrantId, Subject, Thumbprint};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::introspect::{Asker, Inactive};
 use tsidecar_oauth::par::PushError;
+use tsidecar_oauth::resource::Resource;
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::seal::SealedCode;
 use tsidecar_oauth::token::TokenError;
@@ -35,7 +36,13 @@ use crate::peer::Caller;
 pub const TARGET: &str = "tsidecar::audit";
 
 /// A code was issued.
-pub fn authorized(identity: &Identity, client: &Client, code: &SealedCode) {
+pub fn authorized<'a>(
+    identity: &Identity,
+    client: &Client,
+    code: &SealedCode,
+    resources: impl Iterator<Item = &'a Resource>,
+) {
+    let resources = resources.map(|resource| resource.uri().as_str()).collect::<Vec<_>>().join(" ");
     tracing::info!(
         target: TARGET,
         event = "authorized",
@@ -45,6 +52,7 @@ pub fn authorized(identity: &Identity, client: &Client, code: &SealedCode) {
         listener = %code.listener,
         grant.id = %code.grant,
         scope = %code.scope,
+        resources = (!resources.is_empty()).then_some(resources),
         "a person was signed in"
     );
 }
@@ -230,7 +238,13 @@ pub fn token_refused(
 }
 
 /// Tokens were issued; `key` is the one to which they are bound.
-pub fn token_issued(client: &Client, grant: &Grant, scope: &Scope, key: Option<Thumbprint>) {
+pub fn token_issued(
+    client: &Client,
+    grant: &Grant,
+    scope: &Scope,
+    resource: Option<&Resource>,
+    key: Option<Thumbprint>,
+) {
     tracing::info!(
         target: TARGET,
         event = "token_issued",
@@ -239,6 +253,7 @@ pub fn token_issued(client: &Client, grant: &Grant, scope: &Scope, key: Option<T
         device = grant.facts().device().map(tracing::field::display),
         grant.id = %grant.id(),
         scope = %scope,
+        resource = resource.map(|resource| resource.uri().as_str()),
         jkt = key.map(tracing::field::display),
         "tokens were issued"
     );

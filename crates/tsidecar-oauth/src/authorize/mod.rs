@@ -227,6 +227,7 @@ impl Admitted {
             let facts = grant.facts();
             facts.client == *client.id()
                 && facts.is_of(&self.identity)
+                && facts.exchange.is_none()
                 && facts.resources.contains(resource.uri())
                 && facts.issued_at > client.not_before()
                 && !grant.is_revoked()
@@ -512,13 +513,17 @@ pub(crate) mod tests {
         let both = judged(&format!("{read}&resource=https://tool.test"), ruled).unwrap();
         assert!(!both.may_grow());
         assert_eq!(both.with_earlier(&client, from_ref(&same), now).request().scope().to_string(), "read");
-        let others: [&dyn Fn(&mut crate::grant::GrantFacts); 6] = [
+        let others: [&dyn Fn(&mut crate::grant::GrantFacts); 7] = [
             &|facts| facts.client = ClientId::parse("web").unwrap(),
             &|facts| facts.subject = crate::id::Subject::user(7),
             &|facts| {
                 facts.resources = vec![crate::uri::ResourceIndicator::parse("https://other.test").unwrap()];
             },
             &|facts| facts.expires_at = now,
+            &|facts| {
+                let parent = crate::settle::tests::grant().id();
+                facts.exchange = Some(crate::grant::Exchange { parent, actors: Vec::new() });
+            },
             &|facts| facts.issued_at = UnixTime::from_secs(500),
             &|facts| {
                 facts.holder = crate::grant::Holder::Person(crate::grant::Seen {

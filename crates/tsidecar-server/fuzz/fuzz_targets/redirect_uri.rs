@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tsidecar_oauth::resource::{Entry, ResourceSpec, Resources};
 use tsidecar_oauth::uri::{FetchUrl, Issuer, RedirectUri, ResourceIndicator};
 
 fuzz_target!(|data: (&str, &str)| {
@@ -13,6 +14,15 @@ fuzz_target!(|data: (&str, &str)| {
     }
     if let Ok(resource) = ResourceIndicator::parse(registered) {
         assert!(resource.matches(registered) && !registered.contains('#'));
+    }
+    // A name of the registry, pattern or not: whatever it knows has one spelling, which is what was presented.
+    if let Ok(entry) = Entry::new(registered, &[], ResourceSpec::default()) {
+        let resources = Resources::new(vec![entry]);
+        if let Some(resource) = resources.lookup(presented) {
+            assert!(resource.uri().matches(presented), "{} {presented}", resource.uri());
+            let again = resources.of_audience(resource.uri().as_str()).expect("an audience is its own name");
+            assert_eq!(again.uri(), resource.uri());
+        }
     }
     if let Ok(url) = FetchUrl::parse(presented) {
         let authority =

@@ -299,7 +299,8 @@ impl Asked<'_> {
             sealing: &self.snapshot.sealing,
         };
         // The change is durable, so it is recorded before anything else can fail.
-        audit::token_issued(self.client.client(), &granted.grant, &granted.scope, granted.key);
+        let resource = granted.resource.as_ref();
+        audit::token_issued(self.client.client(), &granted.grant, &granted.scope, resource, granted.key);
         let response = answer.sign(keys, entropy::nonce())?;
         Ok(response.to_json()?)
     }

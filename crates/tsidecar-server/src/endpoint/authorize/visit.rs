@@ -25,7 +25,7 @@ use crate::clients;
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
 use crate::web::cookie;
-use crate::{audit, entropy};
+use crate::{audit, entropy, lineage};
 
 /// What the code is sent with.
 pub(super) struct Granted {
@@ -182,7 +182,7 @@ impl<'a> Visit<'a> {
             // Nothing rests on it but for how long the consent is kept, so nobody waits.
             drop(app.store.use_consent(&self.identity().subject, client.id(), self.now));
         }
-        audit::authorized(self.identity(), &client, &code);
+        audit::authorized(self.identity(), &client, &code, self.admitted.request().resources());
         Ok(Granted { target: self.asked.target, code: sealed, cookie })
     }
 
@@ -218,7 +218,8 @@ const PAGE: usize = 64;
 const MOST_PAGES: usize = 4;
 
 /// Adds to the scope what the person granted to the same client for the same resource on the same device before; reads nothing
-/// when nothing could be added. What is read may not be durable yet, and need not be: the person could grant it all now.
+/// when nothing could be added. What is read may not be durable yet, and need not be: the person could grant it all now. Whoever has
+/// to allow the request sees the sum.
 fn grown(app: &App, admitted: Admitted, client: &Client, now: UnixTime) -> Result<Admitted, RedirectReason> {
     if !admitted.may_grow() {
         return Ok(admitted);
@@ -230,7 +231,11 @@ fn grown(app: &App, admitted: Admitted, client: &Client, now: UnixTime) -> Resul
     for _ in 0..MOST_PAGES {
         let Some(last) = after.filter(|id| id.as_bytes().starts_with(&range)) else { break };
         let page = app.store.grants_after(Some(last), PAGE).map_err(|error| unstored(&error))?;
-        grants.extend(page.grants.into_iter().filter(|grant| grant.facts().client == *client.id()));
+        for grant in page.grants.into_iter().filter(|grant| grant.facts().client == *client.id()) {
+            if lineage::is_consented(app, &grant).map_err(|error| unstored(&error))? {
+                grants.push(grant);
+            }
+        }
         after = page.next;
     }
     Ok(admitted.with_earlier(client, &grants, now))
