@@ -11,6 +11,7 @@ use insta::assert_snapshot;
 use rustix::fs::{FallocateFlags, fallocate};
 use serde_json::{Value, json};
 
+use crate::register;
 use crate::support::{
     ALICE, App, BOB, Daemon, Reply, Request, Setup, Who,
     daemon::copy,
@@ -134,14 +135,23 @@ fn another_method_is_405() {
 
 #[test]
 fn a_large_body_is_413_and_another_type_is_told_which() {
-    let daemon = Daemon::new();
-    // What registers is JSON: `register.rs`.
-    let forms = || endpoints().filter(|machine| !machine.path.starts_with("/register"));
-    for machine in forms() {
+    let daemon = register::open();
+    // What is registered is JSON; to change something, a client shows its token first (`register_manage.rs`).
+    let is_json = |machine: &Machine| machine.path.starts_with("/register");
+    let posts = || endpoints().filter(|machine| machine.methods.contains(&"POST"));
+    for machine in posts() {
         let large = Request { body: vec![b'a'; 64 * 1024 + 1], ..Request::post(machine.path, &[]) };
+        let large = if is_json(machine) {
+            large.without("Content-Type").header("Content-Type", "application/json")
+        } else {
+            large
+        };
         assert_eq!(refusal(machine, &daemon.send(&ALICE, large), 413), "invalid_request");
     }
-    for machine in forms().filter(|machine| machine.path != "/userinfo") {
+    let registration = MACHINES.iter().find(|machine| machine.path == "/register").unwrap();
+    let form = Request::post(registration.path, &[("client_name", "x")]);
+    assert_eq!(refusal(registration, &daemon.send(&ALICE, form), 400), "invalid_request");
+    for machine in posts().filter(|machine| machine.path != "/userinfo" && !is_json(machine)) {
         let typed = Request::post(machine.path, &[("client_id", "cli")]).without("Content-Type");
         for request in [typed.clone(), typed.header("Content-Type", "text/xml")] {
             let reply = daemon.send(&ALICE, request);
@@ -195,7 +205,7 @@ fn while_tailscaled_is_away_it_is_503() {
 /// token work.
 #[test]
 fn while_the_disk_is_full_it_is_503() {
-    let mut daemon = Daemon::new();
+    let mut daemon = register::open();
     daemon.kill();
     let Some(disk) = Disk::under(&daemon.path("state")) else { return };
     daemon.relaunch();
@@ -207,7 +217,8 @@ fn while_the_disk_is_full_it_is_503() {
         Request { target: "/par".to_owned(), body: app.query(&[]).into_bytes(), ..app.redemption("", &[]) };
     let revocation =
         Request::post("/revoke", &[("token", &token)]).basic("web", crate::support::daemon::SECRET);
-    for request in [app.redemption(&code, &[]), app.renewal(&token, &[]), pushed, revocation] {
+    let registration = register::registration(&register::native());
+    for request in [app.redemption(&code, &[]), app.renewal(&token, &[]), pushed, revocation, registration] {
         let reply = daemon.send(&ALICE, request);
         assert_eq!(
             (reply.status, oauth_json(&reply).as_str()),

@@ -47,8 +47,8 @@ servers = ["app"]
 class Tsidecar:
     """One installation: sockets below /run (tsidecar refuses /tmp and homes), the rest in the tailnet's folder."""
 
-    def __init__(self, lab, binary, name):
-        self.lab, self.process = lab, None
+    def __init__(self, lab, binary, name, tables=""):
+        self.lab, self.process, self.tables = lab, None, tables
         self.run = Path(f"/run/tsidecar-test-{os.environ.get('TAILNET_NS', 'tailnet')}-{name}")
         self.home = lab.dir / f"tsidecar-{name}"
         self.config, self.log = self.home / "etc/tsidecar.toml", self.home / "log"
@@ -74,7 +74,7 @@ class Tsidecar:
         os.chown(secret, 0, UID)
         secret.chmod(0o640)
         self.config.write_text(
-            CONFIG.format(issuer=ISSUER, tailscaled=self.lab.dir / "idp/s", run=self.run, etc=etc, state=state)
+            CONFIG.format(issuer=ISSUER, tailscaled=self.lab.dir / "idp/s", run=self.run, etc=etc, state=state) + self.tables
         )
 
     def start(self, ready=True):

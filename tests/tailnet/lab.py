@@ -168,7 +168,7 @@ class Lab:
     @contextmanager
     def serving(self, change):
         """`change` edits a copy of the present serve config; afterwards the present one stands again. The bus does not tell."""
-        before = self.serve_config()
+        before = self.serve_config() or {}
         config = copy.deepcopy(before)
         change(config)
         try:

@@ -27,7 +27,7 @@ def test_keys(internet, alice):
 
 
 # what is for the tailnet only, and so is not told to the internet
-INSIDE = {"device_authorization_endpoint"}
+INSIDE = {"device_authorization_endpoint", "registration_endpoint"}
 
 
 @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"])
@@ -79,9 +79,16 @@ def test_nothing_without_a_secret(internet, alice, app):
     assert app.redeem(internet, code, login).status == 200
 
 
+def test_registration_is_off_by_default(internet):
+    """With the switch on: test_hosted.py."""
+    metadata = {"client_name": "Hosted", "redirect_uris": ["https://hosted.example/callback"]}
+    for headers in [[], FORGED]:
+        oauth_error(internet.request("POST", f"{ISSUER}/register", headers, document=metadata), 403, "access_denied")
+
+
 @pytest.mark.parametrize(
     "path",
-    ["/", "/admin", "/admin/", "/admin/clients", "/clients/", "/clients/new", "/register", "/register/x", "/authorize/", "/logout/", "/device/",
+    ["/", "/admin", "/admin/", "/admin/clients", "/clients/", "/clients/new", "/register/", "/register/x/y", "/authorize/", "/logout/", "/device/",
      "/healthz", "/readyz", "/metrics", "/debug", "/.well-known/", "//authorize", "/Authorize", "/token/", "/nothing"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
@@ -95,7 +102,9 @@ def test_everything_else_is_not_there(internet, method, path):
     ("method", "path", "status"),
     [("GET", "/logout", 403), ("POST", "/logout", 403), ("DELETE", "/logout", 405), ("GET", "/device", 403), ("POST", "/device", 403),
      ("DELETE", "/device", 405), ("POST", "/device_authorization", 403), ("GET", "/device_authorization", 405),
-     ("POST", "/authorize/continue", 403), ("POST", "/authorize/consent", 403), ("GET", "/consents", 403), ("POST", "/consents", 403)],
+     ("POST", "/authorize/continue", 403), ("POST", "/authorize/consent", 403), ("GET", "/consents", 403), ("POST", "/consents", 403),
+     ("POST", "/register", 403), ("GET", "/register", 405), ("GET", "/register/x", 403), ("PUT", "/register/x", 403),
+     ("DELETE", "/register/x", 403)],
 )  # fmt: skip
 def test_what_people_and_devices_do_is_for_the_tailnet_only(internet, method, path, status):
     answer = internet.request(method, ISSUER + path, FORGED)

@@ -148,10 +148,13 @@ class Peer:
                     raise
                 time.sleep(0.05)
 
-    def request(self, method, url, headers=(), form=None, timeout=TIMEOUT):
-        """`headers` is a list of pairs, sent in this order; `form` becomes an urlencoded body."""
+    def request(self, method, url, headers=(), form=None, document=None, timeout=TIMEOUT):
+        """`headers` is a list of pairs, sent in this order; `form` becomes an urlencoded body, `document` one in JSON."""
         u = urlsplit(url)
         headers, body = list(headers), None
+        if document is not None:
+            body = json.dumps(document).encode()
+            headers.append(("Content-Type", "application/json"))
         if form is not None:
             body = urlencode(form).encode()
             headers.append(("Content-Type", "application/x-www-form-urlencoded"))

@@ -1,6 +1,7 @@
 //! Judges what was gathered, in the order in which a person would look: this host, then tailscaled. Pure.
 
 use tsidecar_localapi::{BackendState, Daemon, HttpHandler, ServeConfig, TargetKind};
+use tsidecar_oauth::discovery::Registering;
 use tsidecar_oauth::rule::parse_rules;
 use tsidecar_oauth::uri::Issuer;
 
@@ -36,7 +37,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
                 checks.push(front_door(&facts.config, tailnet, issuer));
                 checks.extend(services(&facts.config, tailnet));
                 checks.push(exposure(&facts.config, tailnet, issuer));
-                checks.push(funnel(tailnet, issuer));
+                checks.push(funnel(&facts.config, tailnet, issuer));
             }
             checks.push(ssh(&facts.config, tailnet));
             checks.push(capability(facts));
@@ -246,13 +247,18 @@ fn exposure(config: &Config, tailnet: &Tailnet, issuer: &Issuer) -> Check {
     }
 }
 
-fn funnel(tailnet: &Tailnet, issuer: &Issuer) -> Check {
+fn funnel(config: &Config, tailnet: &Tailnet, issuer: &Issuer) -> Check {
     const NAME: &str = "funnel";
     let on =
         |config: &ServeConfig| config.allow_funnel.get(&issuer.host_and_port()).copied().unwrap_or_default();
     if on(&tailnet.serve) || tailnet.serve.foreground.values().any(on) {
-        let text =
-            "on: the internet reaches discovery, /token and /userinfo; people sign in from the tailnet only";
+        let register = match config.registration.from {
+            Registering::Tailnet => "",
+            Registering::Anywhere => ", and may register applications",
+        };
+        let text = format!(
+            "on: the internet reaches discovery, /token and /userinfo{register}; people sign in from the tailnet only"
+        );
         return Check::ok(NAME, text);
     }
     Check::ok(NAME, "off: only applications in the tailnet can use this provider")

@@ -4,6 +4,7 @@
 
 use serde_json::json;
 use tsidecar_localapi::Daemon as Tailscaled;
+use tsidecar_oauth::discovery::Registering;
 use tsidecar_oauth::id::KeyId;
 use tsidecar_oauth::rotation::{KeyKind, KeyRecord, Stage};
 use tsidecar_oauth::time::{Lifetime, UnixTime};
@@ -149,6 +150,18 @@ fn what_is_wrong_with_serve() {
     fail  serve          nothing answers on idp.tail.test:8443
                          → run: tailscale serve --bg --https=8443 unix:/run/tsidecar/serve.sock
     ");
+}
+
+#[test]
+fn what_funnel_leads_to_when_applications_may_register_there() {
+    let told = after(|facts| {
+        facts.config.registration.from = Registering::Anywhere;
+        facts.tailscaled.as_mut().unwrap().serve =
+            serde_json::from_value(json!({"AllowFunnel": {"idp.tail.test:443": true},
+                "Web": {"idp.tail.test:443": {"Handlers": {"/": {"Proxy": "unix:/run/tsidecar/serve.sock"}}}}}))
+            .unwrap();
+    });
+    insta::assert_snapshot!(told, @"ok    funnel         on: the internet reaches discovery, /token and /userinfo, and may register applications; people sign in from the tailnet only");
 }
 
 #[test]
