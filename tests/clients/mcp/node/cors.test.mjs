@@ -25,6 +25,12 @@ const UNKNOWN = [
   '/.well-known/openid-configuration/mcp',
 ]
 
+/** What a page may send to /register. */
+const REGISTRATION = {
+  method: 'POST',
+  headers: { 'content-type': 'application/json', 'mcp-protocol-version': '2026-07-28' },
+}
+
 let provider, browser, site, page
 
 before(async () => {
@@ -33,6 +39,8 @@ before(async () => {
     response.end('<!doctype html><title>another site</title><p id="here">Here</p>')
   })
   provider = await start(`
+[[rule]]
+allow_dcr = true
 [[client]]
 id = "page"
 public = true
@@ -104,8 +112,22 @@ test('answers of machine endpoints are read with their challenge, errors too', a
   }
 })
 
+test('registrations are read, refused ones and the management of others too', async () => {
+  const registered = await ask('/register', { ...REGISTRATION, body: JSON.stringify({ redirect_uris: [`${site.origin}/callback`] }) })
+  assert.deepEqual([registered.status, registered.type], [201, 'application/json'], registered.body)
+  const { client_id, registration_client_uri, registration_access_token: token } = JSON.parse(registered.body)
+  const refused = await ask('/register', { ...REGISTRATION, body: JSON.stringify({ redirect_uris: ['javascript:alert(1)'] }) })
+  assert.deepEqual([refused.status, JSON.parse(refused.body).error], [400, 'invalid_redirect_uri'])
+  const { pathname } = new URL(registration_client_uri)
+  const [mine, others] = await Promise.all([token, 'nobody'].map((one) => ask(pathname, { headers: { authorization: `Bearer ${one}` } })))
+  assert.deepEqual([mine.status, JSON.parse(mine.body).client_id], [200, client_id])
+  assert.deepEqual([others.status, JSON.parse(others.body).error], [401, 'invalid_token'])
+  for (const method of ['PUT', 'DELETE']) assert.equal((await preflight(pathname, method)).status, 204, method)
+  assert.equal((await ask(pathname, { method: 'DELETE', headers: { authorization: `Bearer ${token}` } })).status, 204)
+})
+
 test('preflights are answered without authentication', async () => {
-  const asked = [...DOCUMENTS.map((path) => [path, 'GET']), ...Object.keys(ENDPOINTS).map((path) => [path, 'POST'])]
+  const asked = [['/register', 'POST'], ...DOCUMENTS.map((path) => [path, 'GET']), ...Object.keys(ENDPOINTS).map((path) => [path, 'POST'])]
   for (const [path, method] of asked) {
     const { status, headers } = await preflight(path, method)
     assert.equal(status, 204, path)

@@ -16,6 +16,8 @@ before(async () => {
   callback = `http://127.0.0.1:${await freePort()}/oauth/callback`
   stage = await start(
     () => `
+[[rule]]
+allow_dcr = true
 [[client]]
 id = "inspector"
 name = "MCP Inspector"
@@ -42,10 +44,10 @@ function inspector(args, env = {}) {
 }
 
 /** One command of its own process, which calls a tool. Gives what the resource server read in the token. */
-async function whoami(args = []) {
+async function whoami(args, env = {}) {
   const server = ['--server-url', stage.mcp.url, '--transport', 'http', '--callback-url', callback]
   const call = ['--method', 'tools/call', '--tool-name', 'whoami', '--format', 'json', '--quiet']
-  const tool = inspector(['--cli', ...server, ...call, '--client-id', 'inspector', ...args])
+  const tool = inspector(['--cli', ...server, ...call, ...args], env)
   tool.stdin.end()
   const { code, output, answer } = await tool.ended
   assert.equal(code, 0, output)
@@ -53,23 +55,33 @@ async function whoami(args = []) {
 }
 
 test('the command line signs in, refreshes, and signs in anew', { timeout: 60_000 }, async () => {
-  const first = await whoami()
+  const known = ['--client-id', 'inspector']
+  const first = await whoami(known)
   assert.deepEqual([first.client_id, first.aud, first.scope], ['inspector', stage.mcp.url, 'read'])
   let mark = stage.front.requests.length
   stage.mcp.later(60)
-  assert.equal((await whoami()).sub, first.sub)
+  assert.equal((await whoami(known)).sub, first.sub)
   assert.deepEqual(grants(mark), ['refresh_token 200'])
   mark = stage.front.requests.length
-  assert.equal((await whoami(['--relogin'])).sub, first.sub)
+  assert.equal((await whoami([...known, '--relogin'])).sub, first.sub)
   assert.deepEqual(grants(mark), ['authorization_code 200'])
 })
 
-test('the web application signs in', { timeout: 60_000 }, async () => {
+test('the command line registers itself, and revokes what it forgets', { timeout: 60_000 }, async () => {
+  const env = { HOME: join(home, 'registered') }
+  let mark = stage.front.requests.length
+  const { client_id } = await whoami([], env)
+  const [{ status, answer }] = since(mark, '/register')
+  assert.deepEqual([status, answer.client_id], [201, client_id])
+  mark = stage.front.requests.length
+  await whoami(['--relogin'], env)
+  assert.deepEqual(since(mark, '/revoke').map((one) => one.status), [200])
+  assert.deepEqual(grants(mark), ['authorization_code 200'])
+})
+
+test('the web application registers itself and signs in', { timeout: 60_000 }, async () => {
   const port = await freePort()
-  const config = join(home, 'servers.json')
-  const oauth = { clientId: 'inspector' }
-  writeFileSync(config, JSON.stringify({ mcpServers: { tests: { type: 'streamable-http', url: stage.mcp.url, oauth } } }))
-  const web = inspector(['--web', '--config', config], {
+  const web = inspector(['--web', '--server-url', stage.mcp.url, '--transport', 'http'], {
     CLIENT_PORT: String(port),
     MCP_AUTO_OPEN_ENABLED: 'false',
     HOME: join(home, 'web'),
@@ -85,9 +97,10 @@ test('the web application signs in', { timeout: 60_000 }, async () => {
     await page.evaluate(`${connect}.click()`)
     await page.until('document.body.innerText.includes("Connected")')
     await page.photograph('inspector-web', 1280)
-    // Its page leaves all but the visit to /authorize to its own server.
-    assert.deepEqual(since(mark, '/authorize').map(({ headers }) => headers['sec-fetch-site']), ['cross-site'])
-    assert.equal(since(mark, '/token')[0].headers.origin, undefined)
+    // Its page leaves all but the visit to /authorize to its own server, so that the client belongs to this device: no click.
+    const [{ status, headers, answer }] = since(mark, '/register')
+    assert.deepEqual([status, headers.origin, answer.token_endpoint_auth_method], [201, undefined, 'none'])
+    assert.deepEqual(since(mark, '/authorize').map((one) => one.headers['sec-fetch-site']), ['cross-site'])
     assert.deepEqual(grants(mark), ['authorization_code 200'])
   } finally {
     await browser.stop()

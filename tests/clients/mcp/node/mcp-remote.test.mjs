@@ -8,19 +8,30 @@ import { fileURLToPath } from 'node:url'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { launch } from '../../node/browser.mjs'
-import { start } from './stage.mjs'
+import { digest, start } from './stage.mjs'
 import { run } from './tool.mjs'
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url))
 const BRIDGE = here('node_modules/.bin/mcp-remote')
 const STATIC = ['--static-oauth-client-info', JSON.stringify({ client_id: 'bridge' })]
 
+const SECRET = 'a-secret-of-mcp-remote-only-0123456789abcdef'
+
 let stage, folder
 
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tsidecar-mcp-remote-'))
   stage = await start(
-    () => `
+    ({ documents }) => `
+[clients]
+trusted = ["${documents}/bridge.json"]
+[[rule]]
+allow_dcr = true
+[[client]]
+id = "job"
+name = "mcp-remote without a person"
+secret_sha256 = "${digest(SECRET)}"
+grant_types = ["client_credentials"]
 [[client]]
 id = "bridge"
 name = "mcp-remote"
@@ -92,6 +103,36 @@ test('the bridge signs in, refreshes before each use, and again after a restart'
   await second.close()
   assert.deepEqual(since(restart, '/authorize'), [])
   assert.ok(since(restart, '/token').every(({ status, body }) => status === 200 && body.grant_type === 'refresh_token'))
+})
+
+test('the bridge registers itself', { timeout: 60_000 }, async () => {
+  const mark = stage.front.requests.length
+  const registered = await bridge('registered', [])
+  const claims = await registered.whoami()
+  await registered.close()
+  const [{ status, body, answer }] = since(mark, '/register')
+  assert.deepEqual([status, body.token_endpoint_auth_method, answer.token_endpoint_auth_method], [201, 'none', 'none'])
+  assert.equal(claims.client_id, answer.client_id)
+  // Everything that it said of itself comes back.
+  for (const [name, value] of Object.entries(body)) assert.deepEqual(answer[name], value, name)
+})
+
+test('the bridge has a document', { timeout: 60_000 }, async () => {
+  const mark = stage.front.requests.length
+  const redirects = ['http://localhost/oauth/callback']
+  const id = stage.documents.put('/bridge.json', { redirect_uris: redirects, token_endpoint_auth_method: 'none' })
+  const documented = await bridge('document', ['--client-metadata-url', id])
+  assert.equal((await documented.whoami()).client_id, id)
+  await documented.close()
+  assert.deepEqual(since(mark, '/register'), [])
+})
+
+test('the bridge is signed in without a person', { timeout: 60_000 }, async () => {
+  const known = JSON.stringify({ client_id: 'job', client_secret: SECRET })
+  const job = await bridge('job', ['--client-credentials', '--static-oauth-client-info', known])
+  const { client_id, sub } = await job.whoami()
+  assert.deepEqual([client_id, sub], ['job', 'job'])
+  await job.close()
 })
 
 test('a device code, for which somebody answers on another device', { timeout: 60_000 }, async () => {

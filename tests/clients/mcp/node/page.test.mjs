@@ -11,6 +11,8 @@ before(async () => {
   site = await servePage('spa.test')
   stage = await start(
     () => `
+[[rule]]
+allow_dcr = true
 [[client]]
 id = "page"
 name = "Notes"
@@ -27,12 +29,51 @@ after(async () => {
   site?.stop()
 })
 
-const result = 'document.getElementById("result").textContent'
+const result = 'document.getElementById("result")?.textContent'
+const since = (mark, path) => stage.front.requests.slice(mark).filter((one) => one.path === path)
 
-test('a static client', { timeout: 60_000 }, async () => {
+async function open(page, settings) {
+  await page.goto(`${site.origin}/?${new URLSearchParams({ server: stage.mcp.url, ...settings })}`)
+}
+
+async function claims(page) {
+  await page.until(`location.pathname === '/callback' && Boolean(${result})`)
+  return JSON.parse(await page.evaluate(result))
+}
+
+test('a page that an administrator approved needs no click', { timeout: 60_000 }, async () => {
   const page = await browser.page()
-  await page.goto(`${site.origin}/?${new URLSearchParams({ server: stage.mcp.url, client: 'page', issuer: stage.issuer })}`)
-  await page.until(`location.pathname === '/callback' && ${result} !== ''`)
-  const claims = JSON.parse(await page.evaluate(result))
-  assert.deepEqual([claims.client_id, claims.aud, claims.scope], ['page', stage.mcp.url, 'read'])
+  await open(page, { client: 'page', issuer: stage.issuer })
+  const { client_id, aud, scope } = await claims(page)
+  assert.deepEqual([client_id, aud, scope], ['page', stage.mcp.url, 'read'])
+})
+
+test('a page that registers itself is a stranger, and is allowed once', { timeout: 60_000 }, async () => {
+  const page = await browser.page()
+  let mark = stage.front.requests.length
+  await open(page, {})
+  await page.until('document.getElementById("allow") !== null')
+  const [{ status, headers, answer: registered }] = since(mark, '/register')
+  assert.deepEqual([status, headers.origin, registered.token_endpoint_auth_method], [201, site.origin, 'none'])
+  await page.photograph('consent-page')
+  const text = await page.evaluate('document.body.innerText')
+  assert.ok(text.includes('Notes in the browser') && text.includes(new URL(site.origin).host), text)
+  await page.click('#allow')
+  const { client_id, aud } = await claims(page)
+  assert.deepEqual([client_id, aud], [registered.client_id, stage.mcp.url])
+  // Remembered: without its tokens it signs in again by itself.
+  await page.evaluate('["tokens", "verifier", "state"].forEach((name) => sessionStorage.removeItem(name))')
+  mark = stage.front.requests.length
+  await open(page, {})
+  assert.equal((await claims(page)).client_id, registered.client_id)
+  assert.deepEqual(since(mark, '/register'), [])
+  assert.deepEqual(page.errors.filter((error) => !error.includes('401')), [])
+})
+
+test('a page is denied', { timeout: 60_000 }, async () => {
+  const page = await browser.page()
+  await open(page, {})
+  await page.click('#deny')
+  await page.until(`location.pathname === '/callback' && Boolean(${result})`)
+  assert.match(await page.evaluate(result), /access_denied/)
 })

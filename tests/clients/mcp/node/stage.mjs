@@ -1,6 +1,7 @@
 // The daemon with resource servers, a recording front before it, and a host for documents of clients: what these tests share.
 import { createHash } from 'node:crypto'
 import { demonstrate } from '../../node/stage.mjs'
+import { host } from './documents.mjs'
 import { open } from './front.mjs'
 import { byIntrospection, byJwt, listen } from './resource.mjs'
 
@@ -13,13 +14,13 @@ const SERVER = { client_id: 'notes-server', client_secret: 'a-secret-of-the-test
  */
 export async function start(tables = () => '') {
   const front = await open()
-  const [mcp, notes] = await Promise.all([listen(), listen()])
+  const [mcp, notes, documents] = await Promise.all([listen(), listen(), host()])
   const stop = async (daemon) => {
-    for (const one of [front, mcp, notes]) one.stop()
+    for (const one of [front, mcp, notes, documents]) one.stop()
     await daemon?.stop()
   }
   const configuration =
-    tables({ mcp: mcp.url, notes: notes.url }) + server() + resource(mcp.url, []) + resource(notes.url, [SERVER.client_id])
+    tables({ mcp: mcp.url, notes: notes.url, documents: documents.origin }) + documents.outbound + server() + resource(mcp.url, []) + resource(notes.url, [SERVER.client_id])
   const daemon = await demonstrate(front.origin, configuration).catch(async (error) => {
     await stop()
     throw error
@@ -28,7 +29,7 @@ export async function start(tables = () => '') {
   const metadata = await (await fetch(`${front.origin}/.well-known/oauth-authorization-server`)).json()
   mcp.protect(metadata, byJwt(metadata, mcp.url))
   notes.protect(metadata, byIntrospection(metadata, notes.url, SERVER))
-  return { issuer: front.origin, metadata, front, mcp, notes, log: daemon.log, stop: () => stop(daemon) }
+  return { issuer: front.origin, metadata, front, mcp, notes, documents, log: daemon.log, stop: () => stop(daemon) }
 }
 
 const server = () => `
