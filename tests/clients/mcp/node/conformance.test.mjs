@@ -53,9 +53,7 @@ async function version(number, expected) {
   const chosen = number ? ['--spec-version', number] : []
   const both = [[], ['--resource', stage.mcp.url]]
   const runs = both.map((resource, index) => judge(`${number}-${index}`, [...chosen, ...resource]))
-  // Not announced yet.
-  if (!stage.metadata.client_id_metadata_document_supported) expected = expected.filter((id) => id !== DOCUMENTS)
-  for (const seen of await Promise.all(runs)) assert.deepEqual(seen.filter((one) => !one.endsWith('WARNING')).sort(), expected.map((id) => `${id} SUCCESS`).sort())
+  for (const seen of await Promise.all(runs)) assert.deepEqual(seen.sort(), expected.map((id) => `${id} SUCCESS`).sort())
 }
 
 test('version 2025-03-26', () => version('2025-03-26', OLD))
