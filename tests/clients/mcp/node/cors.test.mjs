@@ -39,8 +39,6 @@ before(async () => {
     response.end('<!doctype html><title>another site</title><p id="here">Here</p>')
   })
   provider = await start(`
-[[rule]]
-allow_dcr = true
 [[client]]
 id = "page"
 public = true

@@ -25,8 +25,6 @@ before(async () => {
     ({ documents }) => `
 [clients]
 trusted = ["${documents}/bridge.json"]
-[[rule]]
-allow_dcr = true
 [[client]]
 id = "job"
 name = "mcp-remote without a person"

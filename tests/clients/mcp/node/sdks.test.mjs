@@ -22,8 +22,6 @@ before(async () => {
     ({ documents }) => `
 [clients]
 trusted = ["${documents}/trusted/"]
-[[rule]]
-allow_dcr = true
 [[client]]
 id = "nightly"
 name = "A job with a secret"
