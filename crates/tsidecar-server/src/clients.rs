@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tsidecar_oauth::assurance::{Assurance, assess};
-use tsidecar_oauth::client::{Client, ClientSpec};
+use tsidecar_oauth::client::Client;
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::jose::Algorithm;
@@ -92,8 +92,7 @@ pub fn is_document(id: &ClientId) -> bool {
 
 /// The client of a record, by the configuration of today; one that is not valid any more counts as gone, and is in the log.
 pub fn made(record: RegisteredClient, snapshot: &Snapshot) -> Option<Arc<Client>> {
-    let pkce = if record.spec.public { record.spec.pkce } else { snapshot.config().registration.pkce };
-    match Client::registered(ClientSpec { pkce, ..record.spec }, record.registration) {
+    match Client::registered(snapshot.config().registration.over(record.spec), record.registration) {
         Ok(client) => Some(Arc::new(client)),
         Err(error) => {
             tracing::error!(client.id = %record.id, %error, "a registered client is not valid any more and is left out");

@@ -113,6 +113,8 @@ impl<'d> Browser<'d> {
             let Some(location) = reply.header("location") else {
                 return match posted(&reply) {
                     Some(callback) => Landed::Callback(callback),
+                    // A stranger: the person allows it, once.
+                    None if reply.text().contains("id=\"allow\"") => self.press(&reply, "allow"),
                     None => Landed::Page(reply),
                 };
             };

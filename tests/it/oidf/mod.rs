@@ -7,7 +7,11 @@
 //! | --- | --- | --- | --- |
 //! | `oidcc-config-certification-test-plan` | | 1 | `config` |
 //! | `oidcc-basic-certification-test-plan` | static clients | 35 | `basic`, written in `modules` |
+//! | the same | registered clients | 38 | `basic_registered` |
 //! | `oidcc-formpost-basic-certification-test-plan` | static clients | 35 | `form_post`, written in `modules` |
+//! | the same | registered clients | 38 | `form_post_registered` |
+//! | `oidcc-dynamic-certification-test-plan` | `response_type=code` | 21 of 23 | `dynamic`, which says what is left out |
+//! | `oidcc-3rdparty-init-login-certification-test-plan` | `response_type=code` | 2 | `third_party_login` |
 //! | `oidcc-rp-initiated-logout-certification-test-plan` | `response_type=code`, static clients | 11 | `rp_logout` |
 //! | `oidcc-backchannel-rp-initiated-logout-certification-test-plan` | the same | 2 | `backchannel` |
 //! | `fapi2-security-profile-final-test-plan` | `private_key_jwt`, `dpop`, `plain_fapi`, `openid_connect` | 56 | `fapi2` |
@@ -27,22 +31,22 @@ mod modules;
 mod plans;
 mod relying_party;
 
-/// A test per module, each calling the function of that name with a response mode.
+/// A test per module, each calling the function of that name with a variant.
 macro_rules! plan {
-    ($mode:expr; $($module:ident)*) => {
+    ($variant:expr; $($module:ident)*) => {
         $(
             #[test]
             fn $module() {
-                crate::oidf::modules::$module($mode);
+                crate::oidf::modules::$module($variant.into());
             }
         )*
     };
 }
 
-/// The modules of Basic for a response mode.
+/// The modules of Basic for a variant.
 macro_rules! basic {
-    ($mode:expr) => {
-        plan! { $mode;
+    ($variant:expr) => {
+        plan! { $variant;
             oidcc_server
             oidcc_response_type_missing
             oidcc_userinfo_get
@@ -82,10 +86,26 @@ macro_rules! basic {
     };
 }
 
+/// The modules of Basic that run with registered clients only.
+macro_rules! registered {
+    ($variant:expr) => {
+        plan! { $variant;
+            oidcc_idtoken_signature
+            oidcc_idtoken_unsigned
+            oidcc_request_uri_unsigned_supported_correctly_or_rejected_as_unsupported
+        }
+    };
+}
+
 mod backchannel;
 mod basic;
+mod basic_registered;
 mod config;
+mod dynamic;
+
 mod fapi2;
 mod fapi2_client_credentials;
 mod form_post;
+mod form_post_registered;
 mod rp_logout;
+mod third_party_login;

@@ -10,8 +10,10 @@ use std::{
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use tsidecar_oauth::jose::Algorithm;
+use tsidecar_oauth::jose::{Algorithm, ClientKey};
 
+use crate::private_key_jwt::TYPE;
+use crate::register::registration;
 use crate::support::{Daemon, Reply, Request, Setup, tailnet::INTERNET, wire::form};
 
 use super::{
@@ -27,17 +29,51 @@ pub(crate) const NOT_SILENTLY: [&str; 4] =
 
 /// How a client proves itself at the token endpoint.
 #[derive(Clone, Copy)]
-enum Secret {
+pub(crate) enum Secret {
     Header,
     Body,
+    /// By assertions that this key signs.
+    Key(&'static ClientKey),
 }
+
+/// The variants of a plan.
+#[derive(Clone, Copy)]
+pub(crate) struct Variant {
+    mode: Mode,
+    clients: Clients,
+}
+
+/// `client_registration` of the suite.
+#[derive(Clone, Copy)]
+pub(crate) enum Clients {
+    /// `static_client`.
+    Static,
+    /// `dynamic_client`.
+    Registered,
+}
+
+impl Variant {
+    pub(crate) const fn registered(mode: Mode) -> Self {
+        Self { mode, clients: Clients::Registered }
+    }
+}
+
+impl From<Mode> for Variant {
+    fn from(mode: Mode) -> Self {
+        Self { mode, clients: Clients::Static }
+    }
+}
+
+/// What registered clients need that behave as the suite demands (reference/oauth.md 3.9). The suite registers from the internet.
+pub(crate) const REGISTRATION: &str =
+    "[registration]\nfunnel = true\nrequire_pkce = false\nlogin = \"session\"\nclaims_in_id_token = false\n";
 
 /// A client of the suite.
 #[derive(Clone, Copy)]
 pub(crate) struct Client {
     pub(crate) id: &'static str,
-    secret: &'static str,
-    way: Secret,
+    pub(crate) secret: &'static str,
+    pub(crate) way: Secret,
     pub(crate) redirect_uri: &'static str,
 }
 
@@ -82,9 +118,32 @@ claims_in_id_token = false
         )
     }
 
+    /// What it registers.
+    fn metadata(&self) -> Value {
+        let method = match self.way {
+            Secret::Header => "client_secret_basic",
+            Secret::Body => "client_secret_post",
+            Secret::Key(_) => "private_key_jwt",
+        };
+        json!({
+            "client_name": "A client of the suite",
+            "redirect_uris": [self.redirect_uri],
+            "token_endpoint_auth_method": method,
+        })
+    }
+
     /// A request to the token endpoint with this client's authentication.
-    pub(crate) fn token_request(&self, fields: &[(&str, &str)]) -> Request {
+    pub(crate) fn token_request(&self, fields: &[(&str, &str)], now: i64) -> Request {
         match self.way {
+            Secret::Key(key) => {
+                let claims = json!({
+                    "iss": self.id, "sub": self.id, "aud": ISSUER, "jti": fresh("jti"), "iat": now, "exp": now + 60,
+                });
+                let header = json!({ "alg": key.algorithm().as_str(), "kid": kid_of(key) });
+                let assertion = key.sign(&header, claims.to_string().as_bytes()).unwrap();
+                let credentials = [("client_assertion_type", TYPE), ("client_assertion", assertion.as_str())];
+                Request::post("/token", &[fields, &credentials].concat())
+            }
             Secret::Header => Request::post("/token", fields).basic(self.id, self.secret),
             Secret::Body => {
                 let credentials = [("client_id", self.id), ("client_secret", self.secret)];
@@ -94,22 +153,84 @@ claims_in_id_token = false
     }
 }
 
+/// The name of a client's key: the start of its modulus.
+pub(crate) fn kid_of(key: &ClientKey) -> String {
+    key.public_jwk()["n"].as_str().unwrap().chars().take(16).collect()
+}
+
 /// A provider with the clients of the suite, seen at one response mode.
 pub(crate) struct Suite {
     pub(crate) daemon: Daemon,
     mode: Mode,
+    /// Those that are registered, by the ids of those that a test names.
+    registered: Vec<(&'static str, Client)>,
     /// How far the clock was moved, in seconds.
     moved: Cell<i64>,
 }
 
 impl Suite {
-    pub(crate) fn new(mode: Mode) -> Self {
-        let clients = [FIRST, SECOND, POSTING].map(|client| client.entry());
-        Self::on(Setup::default().tables(&clients.concat()).start(), mode)
+    pub(crate) fn new(variant: impl Into<Variant>) -> Self {
+        let Variant { mode, clients } = variant.into();
+        let all = [FIRST, SECOND, POSTING];
+        match clients {
+            Clients::Static => {
+                let entries = all.map(|client| client.entry());
+                Self::on(Setup::default().tables(&entries.concat()).start(), mode)
+            }
+            Clients::Registered => {
+                let mut suite = Self::on(Setup::default().tables(REGISTRATION).start(), mode);
+                for client in all {
+                    let registered = suite.registered(client, &client.metadata());
+                    if client.id == FIRST.id {
+                        suite.approve(registered);
+                    }
+                    suite.registered.push((client.id, registered));
+                }
+                suite
+            }
+        }
+    }
+
+    /// Sends a registration request.
+    #[track_caller]
+    pub(crate) fn register(&self, metadata: &Value) -> Reply {
+        self.send(registration(metadata))
+    }
+
+    /// Registers a client that behaves as another one. What the suite keeps of it, it keeps for the whole run.
+    #[track_caller]
+    pub(crate) fn registered(&self, like: Client, metadata: &Value) -> Client {
+        let reply = self.register(metadata);
+        assert_eq!(reply.status, 201, "{}", reply.show());
+        let answer = checks::json(&reply);
+        for (name, value) in metadata.as_object().unwrap() {
+            assert_eq!(&answer[name], value, "{name}");
+        }
+        let keep =
+            |name: &str| -> &'static str { answer[name].as_str().unwrap_or_default().to_owned().leak() };
+        checks::secret("registration_access_token", keep("registration_access_token"));
+        let is_secret = matches!(like.way, Secret::Header | Secret::Body);
+        assert_eq!(answer.get("client_secret").is_some(), is_secret, "{answer}");
+        let redirect_uri = answer["redirect_uris"][0].as_str().unwrap().to_owned().leak();
+        Client { id: keep("client_id"), secret: keep("client_secret"), redirect_uri, ..like }
+    }
+
+    /// An administrator approves a client: nobody is sent back with an error to one that nobody has approved or allowed yet, and
+    /// modules of Basic begin with such an error. The others are allowed by the person, once.
+    #[track_caller]
+    fn approve(&self, client: Client) {
+        let output = self.daemon.run(&["client", "approve", client.id]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The client itself, or that which was registered in its place.
+    fn actual(&self, client: Client) -> Client {
+        let registered = self.registered.iter().find(|(id, _)| *id == client.id);
+        registered.map_or(client, |(_, registered)| *registered)
     }
 
     pub(crate) fn on(daemon: Daemon, mode: Mode) -> Self {
-        Self { daemon, mode, moved: Cell::new(0) }
+        Self { daemon, mode, registered: Vec::new(), moved: Cell::new(0) }
     }
 
     pub(crate) fn browser(&self) -> Browser<'_> {
@@ -151,6 +272,7 @@ impl Suite {
 
     /// A good authorization request, which a test changes.
     pub(crate) fn attempt(&self, client: Client) -> Attempt<'_> {
+        let client = self.actual(client);
         let attempt = Attempt { suite: self, client, parameters: Parameters::default() }
             .with("response_type", "code")
             .with("client_id", client.id)
@@ -167,15 +289,16 @@ impl Suite {
     /// Redeems a code.
     #[track_caller]
     pub(crate) fn redeem(&self, client: Client, code: &str, more: &[(&str, &str)]) -> Reply {
+        let client = self.actual(client);
         let fields =
             [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", client.redirect_uri)];
-        self.send(client.token_request(&[&fields, more].concat()))
+        self.send(client.token_request(&[&fields, more].concat(), self.now()))
     }
 
     #[track_caller]
     pub(crate) fn refresh(&self, client: Client, token: &str, more: &[(&str, &str)]) -> Reply {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
-        self.send(client.token_request(&[&fields, more].concat()))
+        self.send(self.actual(client).token_request(&[&fields, more].concat(), self.now()))
     }
 
     #[track_caller]
@@ -246,6 +369,17 @@ impl Attempt<'_> {
             pairs.map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
         let part = |json: Value| Base64UrlUnpadded::encode_string(json.to_string().as_bytes());
         format!("{}.{}.", part(json!({ "alg": "none" })), part(claims.into()))
+    }
+
+    /// The parameters as a request object that this key signs (RFC 9101 §2).
+    pub(crate) fn signed(&self, key: &ClientKey) -> String {
+        let pairs = self.parameters.pairs().into_iter();
+        let mut claims: Map<String, Value> =
+            pairs.map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
+        claims.insert("iss".to_owned(), self.client.id.into());
+        claims.insert("aud".to_owned(), ISSUER.into());
+        let header = json!({ "alg": key.algorithm().as_str(), "kid": kid_of(key) });
+        key.sign(&header, Value::Object(claims).to_string().as_bytes()).unwrap()
     }
 
     /// The URL to which the relying party sends the browser.
@@ -335,6 +469,7 @@ impl SignedIn {
     #[track_caller]
     fn check(suite: &Suite, client: Client, code: &str, answer: Value, nonce: Option<&str>) -> Self {
         let text = |name: &str| answer[name].as_str().unwrap();
+        let client = suite.actual(client);
         let expected = Expected {
             client: client.id,
             nonce,

@@ -130,6 +130,8 @@ pub(super) struct Limits {
 pub(super) struct Registration {
     pub funnel: Option<bool>,
     pub require_pkce: Option<bool>,
+    pub login: Option<Login>,
+    pub claims_in_id_token: Option<bool>,
     pub expires: Option<Length>,
     pub expires_unused: Option<Length>,
     pub node_per_hour: Option<u32>,

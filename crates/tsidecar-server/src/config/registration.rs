@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use tsidecar_oauth::client::{Lives, PkceRule};
+use tsidecar_oauth::client::{ClientSpec, Lives, Login, PkceRule};
 use tsidecar_oauth::discovery::Registering;
 use tsidecar_oauth::time::Lifetime;
 
@@ -17,6 +17,10 @@ pub struct RegistrationConfig {
     pub from: Registering,
     /// When confidential clients need PKCE; public ones always do.
     pub pkce: PkceRule,
+    /// How they sign people in.
+    pub login: Login,
+    /// Whether identity claims also stand in their ID tokens.
+    pub id_token_claims: bool,
     /// How long a client is kept after its last use.
     pub expires: Lifetime,
     /// How long one is kept that was never used.
@@ -39,6 +43,8 @@ impl Default for RegistrationConfig {
         Self {
             from: Registering::Tailnet,
             pkce: PkceRule::Required,
+            login: Login::Ambient,
+            id_token_claims: true,
             expires: Lifetime::from_days(90),
             expires_unused: Lifetime::from_days(7),
             limits: RegistrationLimits {
@@ -46,6 +52,14 @@ impl Default for RegistrationConfig {
                 funnel: NonZeroU32::MIN.saturating_add(19),
             },
         }
+    }
+}
+
+impl RegistrationConfig {
+    /// A client with what the configuration of now says of all that registered themselves.
+    pub fn over(&self, spec: ClientSpec) -> ClientSpec {
+        let pkce = if spec.public { PkceRule::Required } else { self.pkce };
+        ClientSpec { pkce, login: self.login, id_token_claims: self.id_token_claims, ..spec }
     }
 }
 
@@ -66,6 +80,8 @@ pub(super) fn overlay(
         Some(false) => config.pkce = PkceRule::Optional,
         None => (),
     }
+    config.login = file.login.unwrap_or(config.login);
+    config.id_token_claims = file.claims_in_id_token.unwrap_or(config.id_token_claims);
     if let Some(Length(expires)) = file.expires {
         // The last use is known to a day, and a refresh token that is still good must not outlive its client.
         let least = Lives::default().refresh_idle.as_secs() + 2 * DAY;

@@ -490,6 +490,8 @@ fn everything_that_can_be_said_is_kept() {
         registration: RegistrationConfig {
             from: Tailnet,
             pkce: Required,
+            login: Ambient,
+            id_token_claims: true,
             expires: Lifetime(
                 7776000,
             ),
