@@ -215,6 +215,29 @@ fn the_rule_names_the_nodes() {
     assert_eq!(jwt(&token(&daemon, &BOTH, "tag:ci")).1["client_id"], "tag:ci");
 }
 
+/// An administrator sees whether a node is a workload, and why it is not.
+#[test]
+fn whois_says_which_nodes_are_workloads() {
+    let daemon = setup().start();
+    let clients = |who: &Who| {
+        let output = daemon.run(&["whois", &who.address.to_string(), "--json"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["kind"], "workload", "{answer}");
+        answer["clients"].clone()
+    };
+    assert_eq!(clients(&BOTH), json!({ "tag:ci": "allowed", "tag:hub": "allowed" }));
+    assert_eq!(clients(&PINNED), json!({ "tag:pinned": "allowed" }));
+    for (who, tag, reason) in [
+        (&ROUTER, "tag:ci", "routes = true"),
+        (&UNPINNED, "tag:pinned", "not among the nodes"),
+        (&SHARED, "tag:ci", "of another tailnet"),
+        (&SHAREE, "tag:ci", "of another tailnet"),
+    ] {
+        let told = clients(who);
+        assert!(told[tag].as_str().unwrap().contains(reason), "{told}");
+    }
+}
+
 /// Default deny: a resource names the tag, `*` does not, and a workload says for which resource its token is.
 #[test]
 fn the_resource_names_the_tag() {

@@ -181,6 +181,12 @@ impl GrantFacts {
         matches!(self.holder, Holder::Person(_))
     }
 
+    /// Tells whether it lives as long as its one access token and came out of no code: what a client or workload got for itself, and
+    /// what a token exchange gave. There may be very many of them.
+    pub const fn is_brief(&self) -> bool {
+        !self.is_of_a_person() || self.exchange.is_some()
+    }
+
     /// When and how the person was authenticated; `None` when nobody was there (RFC 9068 §2.2.1).
     pub const fn authentication(&self) -> Option<(UnixTime, Acr)> {
         match self.holder {
@@ -263,13 +269,15 @@ impl Grant {
     /// The moment after which nothing refers to the grant any more and the sweep may delete it.
     ///
     /// A live grant: an hour after its end. A revoked one stays as a tombstone until its last access token (at most a
-    /// day) and its code have expired, plus an hour; marks outlive codes, so a swept grant's code is long dead. What a client
-    /// got for itself had no code, and there may be many of them: an hour after its end nothing is left of it.
+    /// day) and its code have expired, plus an hour; marks outlive codes, so a swept grant's code is long dead. Of a brief one
+    /// nothing is left an hour after its end, which is that of its token.
     pub fn forget_at(&self) -> UnixTime {
         const HOUR: Lifetime = Lifetime::from_minutes(60);
+        if self.facts.is_brief() {
+            return self.facts.expires_at.after(HOUR);
+        }
         match self.state.revoked_at {
             Some(at) => at.after(Lifetime::from_days(1)).after(HOUR),
-            None if !self.facts.is_of_a_person() => self.ends_at().after(HOUR),
             None => {
                 self.ends_at().after(HOUR).max(self.state.last_used.after(Lifetime::from_days(1)).after(HOUR))
             }

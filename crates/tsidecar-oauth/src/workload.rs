@@ -40,14 +40,47 @@ pub struct WorkloadRule {
     pub access_token: Lifetime,
 }
 
+/// Why a node is not a workload. The text is for administrators; who asks for a token is not told which it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// It has not the tag.
+    #[error("the node has not this tag")]
+    Tag,
+    /// The tag is one of another tailnet.
+    #[error("the node is of another tailnet, whose tags are not ours")]
+    External,
+    /// The rule names other nodes.
+    #[error("the node is not among the nodes of the [[workload]]")]
+    Node,
+    /// Others send through it.
+    #[error(
+        "the node routes for others, who would all be this workload; the [[workload]] would have to say routes = true"
+    )]
+    Router,
+}
+
 impl WorkloadRule {
-    /// Tells whether a node is this workload: it has the tag in this tailnet, is one of the nodes, and nobody else sends through it
+    /// Judges whether a node is this workload: it has the tag in this tailnet, is one of the nodes, and nobody else sends through it
     /// (attack A47).
+    ///
+    /// # Errors
+    /// [`NotAdmitted`].
+    pub fn judge(&self, node: &Workload) -> Result<(), NotAdmitted> {
+        if !node.device.tags.contains(&self.tag) {
+            return Err(NotAdmitted::Tag);
+        }
+        if node.external {
+            return Err(NotAdmitted::External);
+        }
+        if !self.nodes.is_empty() && !self.nodes.contains(&node.device.id) {
+            return Err(NotAdmitted::Node);
+        }
+        if node.routes_for_others && !self.routes { Err(NotAdmitted::Router) } else { Ok(()) }
+    }
+
+    /// As [`Self::judge`], in one word.
     pub fn admits(&self, node: &Workload) -> bool {
-        !node.external
-            && node.device.tags.contains(&self.tag)
-            && (self.nodes.is_empty() || self.nodes.contains(&node.device.id))
-            && (self.routes || !node.routes_for_others)
+        self.judge(node).is_ok()
     }
 }
 
@@ -114,6 +147,7 @@ pub(crate) mod tests {
     #[test]
     fn a_node_is_what_the_rule_says() {
         let ci = rule("tag:ci");
+        assert_eq!(ci.judge(&node("nCI", &["tag:x"])), Err(NotAdmitted::Tag));
         assert!(ci.admits(&node("nCI", &["tag:other", "tag:ci"])));
         assert!(!ci.admits(&node("nCI", &["tag:other"])) && !ci.admits(&node("nCI", &[])));
         let router = Workload { routes_for_others: true, ..node("nHUB", &["tag:ci"]) };

@@ -182,9 +182,9 @@ fn judge(page: &GrantPage, live: &mut Live, now: UnixTime) -> (Vec<GrantId>, Vec
     for grant in &page.grants {
         if grant.forget_at().is_past(now) {
             dead.push(grant.id());
-        } else if !grant.is_revoked() && !grant.ends_at().is_past(now) && grant.facts().is_of_a_person() {
-            // What clients and workloads get for themselves lives as long as one access token, and all replicas of one of them share
-            // its subject: they would only crowd each other out.
+        } else if !grant.is_revoked() && !grant.ends_at().is_past(now) && !grant.facts().is_brief() {
+            // All replicas of a service share its subject, and a gateway exchanges a person's tokens all the time: they would only
+            // crowd each other out, and are gone soon.
             excess.extend(live.add(grant));
         }
     }
@@ -238,7 +238,7 @@ impl Live {
 mod tests {
     use tsidecar_oauth::client::AuthMethod;
     use tsidecar_oauth::fresh::FreshId;
-    use tsidecar_oauth::grant::{Generation, GrantFacts, Holder, Seen};
+    use tsidecar_oauth::grant::{Exchange, Generation, GrantFacts, Holder, Seen};
     use tsidecar_oauth::id::Listener;
     use tsidecar_oauth::scope::Scope;
     use tsidecar_oauth::settle::Redeemed;
@@ -327,11 +327,17 @@ mod tests {
         assert_eq!(sweep(&store, at(3_001), || false).unwrap().revoked, 0);
     }
 
-    /// All replicas of a service share one subject: more of them than a person has sign-ins must not end each other's tokens. What
-    /// they got is forgotten soon after its end.
+    /// All replicas of a service share one subject, and a gateway exchanges tokens at each call: more of them than a person has
+    /// sign-ins must not end each other's. What they got is forgotten soon after its end.
     #[test]
-    fn what_clients_get_for_themselves_is_not_counted() {
+    fn what_lives_as_long_as_its_token_is_not_counted() {
         let store = MemoryStore::new();
+        for number in 80..100 {
+            let exchanged = grant(1, "app", number, at(0));
+            let exchange = Some(Exchange { parent: exchanged.id(), actors: Vec::new() });
+            let facts = GrantFacts { exchange, idle: None, expires_at: at(600), ..exchanged.facts().clone() };
+            put(&store, &Grant::new(exchanged.id(), facts, at(0)));
+        }
         for (number, holder) in (0..40).map(|n| (n, Holder::Client)).chain((40..80).map(|n| {
             let seen = grant(1, "app", 1, at(0)).facts().seen().unwrap().clone();
             (n, Holder::Workload(seen))
@@ -340,9 +346,9 @@ mod tests {
             let facts = GrantFacts { holder, idle: None, expires_at: at(600), ..person.facts().clone() };
             put(&store, &Grant::new(person.id(), facts, at(0)));
         }
-        assert_eq!(sweep(&store, at(500), || false).unwrap(), Swept { seen: 80, ..Swept::default() });
+        assert_eq!(sweep(&store, at(500), || false).unwrap(), Swept { seen: 100, ..Swept::default() });
         let swept = sweep(&store, at(600 + 3_601), || false).unwrap();
-        assert_eq!((swept.forgotten, swept.revoked), (80, 0));
+        assert_eq!((swept.forgotten, swept.revoked), (100, 0));
     }
 
     fn used(store: &dyn Store, id: GrantId) -> UnixTime {

@@ -54,7 +54,10 @@ fn headline(answer: &WhoisAnswer) -> String {
         ),
         "tagged" => format!("{} is {name}: a tagged node to which a rule gives an identity", answer.address),
         "workload" => {
-            format!("{} is a tagged node: nobody, unless a rule gives it an identity", answer.address)
+            format!(
+                "{} is a tagged node: nobody, unless a [[workload]] or a rule names its tag",
+                answer.address
+            )
         }
         "refused" => format!("{} is taken for nobody: {reason}", answer.address),
         _ => format!("{} is unknown: {reason}", answer.address),

@@ -566,7 +566,7 @@ pub struct WhoisAnswer {
     /// How many rules of the capability hold for this peer.
     #[serde(default)]
     pub rules: usize,
-    /// For each client `allowed`, or why not.
+    /// For each client `allowed`, or why not; of a tagged node for each of its tags that is a workload.
     #[serde(default)]
     pub clients: std::collections::BTreeMap<String, String>,
 }

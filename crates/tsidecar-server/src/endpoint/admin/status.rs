@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::id::Listener;
 use tsidecar_oauth::identity::{Device, Identity, IdentityKind};
+use tsidecar_oauth::workload::{Workload, WorkloadRule};
 
 use super::answer;
 use super::error::AdminError;
@@ -85,6 +86,7 @@ pub(super) fn tell(address: IpAddr, sighting: &Sighting, snapshot: &Snapshot) ->
         Sighting::Workload(workload) => WhoisAnswer {
             device: Some(device(&workload.device)),
             rules: workload.rules.len(),
+            clients: speaks_for(workload, snapshot),
             ..nobody("workload", None)
         },
         Sighting::Refused(node) => nobody("refused", Some(node.to_string())),
@@ -107,6 +109,16 @@ fn device(device: &Device) -> DeviceAnswer {
         addresses: device.addresses.clone(),
         tags: device.tags.clone(),
     }
+}
+
+/// For which of its tags that are workloads a node may speak, and for which not.
+fn speaks_for(node: &Workload, snapshot: &Snapshot) -> std::collections::BTreeMap<String, String> {
+    let rules = node.device.tags.iter().filter_map(|tag| snapshot.workloads.get(tag)?.workload());
+    let judge = |rule: &WorkloadRule| match rule.judge(node) {
+        Ok(()) => (rule.tag.clone(), "allowed".to_owned()),
+        Err(reason) => (rule.tag.clone(), reason.to_string()),
+    };
+    rules.map(judge).collect()
 }
 
 fn admitted(identity: &Identity, snapshot: &Snapshot) -> std::collections::BTreeMap<String, String> {
