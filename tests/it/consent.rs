@@ -104,7 +104,18 @@ fn one_page_says_both() {
     assert_eq!(alice.claims(&done)["acr"], "urn:tsidecar:acr:confirmed");
     // Allowed by now: the page of the sign-in alone.
     let page = alice.authorize(&[("prompt", "login")]);
+    assert!(
+        page.text().contains("<strong>Web MCP (unverified)</strong> wants to sign you in."),
+        "{}",
+        page.show()
+    );
     assert!(!asks(&page) && goes(&alice.press(&page, "continue")), "{}", page.show());
+    // Withdrawn while that page lay open: what it goes on with needs to be allowed again.
+    let page = alice.authorize(&[("prompt", "login")]);
+    daemon.at(5);
+    assert!(daemon.run(&["consent", "revoke", "--client", "webmcp"]).status.success());
+    let again = alice.press(&page, "continue");
+    assert!(asks(&again) && again.text().contains("Something has changed since"), "{}", again.show());
     let page = alice.authorize(&[("prompt", "login consent")]);
     assert_eq!(alice.decide(&page, "deny").redirected("error"), "access_denied");
 }

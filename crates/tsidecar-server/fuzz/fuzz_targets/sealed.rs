@@ -51,6 +51,8 @@ fuzz_target!(|data: (u8, u16, &str)| {
         None => text.to_owned(),
     };
     assert!(fixture.keys.open_code(&AuthorizationCode::new(shown.clone())).is_err());
+    assert!(fixture.keys.open_form(&shown).is_err() && fixture.keys.open_consent(&shown).is_err());
+    assert!(fixture.keys.open_withdrawal(&shown).is_err() && fixture.keys.open_answer(&shown).is_err());
     assert!(fixture.keys.open_access(&TokenText::new(shown.clone())).is_err() || shown == fixture.good[0]);
     assert!(fixture.keys.read_refresh(&TokenText::new(shown.clone())).is_err() || shown == fixture.good[1]);
 });

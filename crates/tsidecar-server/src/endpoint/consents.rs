@@ -123,7 +123,7 @@ fn list(
         let form = form.map_err(|error| Stay::Broken(error.to_string()))?;
         // Nothing is fetched for a list: an application with a document is called by its address.
         let known = clients::find_here(&*app.store, snapshot, &consent.client, now)?;
-        let name = known.map(|client| words::name(client.name())).filter(|name| !name.is_empty());
+        let name = known.map(|client| words::client(&client));
         apps.push(Entry {
             client: name.unwrap_or_else(|| consent.client.to_string()),
             client_id: consent.client.as_str(),

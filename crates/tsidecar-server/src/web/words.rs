@@ -1,5 +1,6 @@
 //! Words of pages that ask a person: names that strangers chose, times, and what a scope means.
 
+use tsidecar_oauth::client::Client;
 use tsidecar_oauth::time::UnixTime;
 
 /// The longest name of a stranger that is shown, in characters: a name is no place for sentences.
@@ -28,6 +29,16 @@ pub fn name(text: &str) -> String {
         shown.push(letter);
     }
     shown
+}
+
+/// What a page calls an application: an administrator's by the name that it was given, another one by the [`name`] that it chose, or by
+/// its id where that shows nothing.
+pub fn client(client: &Client) -> String {
+    if client.is_by_administrator() {
+        return client.name().to_owned();
+    }
+    let name = name(client.name());
+    if name.is_empty() { client.id().to_string() } else { name }
 }
 
 /// Zero-width characters, marks and overrides of direction, fillers, tags, variation selectors, private use.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper::Request;
+use tsidecar_oauth::assurance::Assurance;
 use tsidecar_oauth::authorize::{
     CONTINUE, Demand, DirectError, PAGE_LIFETIME, RedirectReason, RedirectTarget, Why, confirmed, seal_reason,
 };
@@ -33,9 +34,10 @@ pub(super) fn show(snapshot: &Snapshot, visit: &Visit<'_>, why: Why) -> Result<O
     let sealed = snapshot.sealing.seal_form(&form_of(visit), entropy::nonce());
     let sealed = sealed.map_err(|error| visit.back(seal_reason(error)))?;
     audit::asked(visit.identity(), client, why);
+    let checked = if visit.assurance == Assurance::Approved { "" } else { " (unverified)" };
     let page = Ask {
         action: CONTINUE,
-        client: client.name(),
+        client: &format!("{}{checked}", words::client(client)),
         place: &place(target),
         name: name(visit.identity()),
         login: &visit.identity().login,
@@ -99,6 +101,9 @@ pub(super) async fn answered(
     }
     // What needs a consent by now (its metadata has changed, or the consent was withdrawn) gets it on the page that says so.
     if let Demand::Consent(why) = visit.demand() {
+        if visit.asked.pushed.is_some() {
+            return Err(visit.back(RedirectReason::Pushed));
+        }
         return consent::show(snapshot, &visit, why, Again::Changed);
     }
     audit::confirmed(visit.identity(), &client);

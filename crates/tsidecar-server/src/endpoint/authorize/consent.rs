@@ -60,7 +60,7 @@ pub(super) fn show(
     let redirect_uri = visit.asked.target.redirect_uri();
     let page = Consent {
         action: CONSENT,
-        client: named(client),
+        client: words::client(client),
         client_id: client.id().as_str(),
         origin: origin(client, identity, visit.now),
         place: place(redirect_uri),
@@ -163,12 +163,6 @@ impl Decision {
             _ => None,
         }
     }
-}
-
-/// What the application calls itself; one whose name shows nothing is called by its id.
-fn named(client: &Client) -> String {
-    let name = words::name(client.name());
-    if name.is_empty() { client.id().to_string() } else { name }
 }
 
 fn place(redirect_uri: &str) -> Place {

@@ -84,7 +84,7 @@ impl Shown<'_> {
         let relation = Relation::of(requester, self.identity);
         let device = requester.map_or("an unknown device", |requester| &requester.name);
         let question = Question {
-            client: &words::name(self.client.name()),
+            client: &words::client(self.client),
             unverified: vouched == Vouched::ByNobody,
             client_id: self.client.id().as_str(),
             device,

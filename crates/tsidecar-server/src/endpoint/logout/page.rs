@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::identity::RefusedNode;
 use crate::web::page::{Notice, unavailable};
 use crate::web::response::Answer;
+use crate::web::words;
 
 /// What a person is asked.
 #[derive(Debug, Template)]
@@ -33,8 +34,8 @@ pub(super) fn question(
     let names = [identity.display_name.as_str(), identity.login.as_str()];
     let person = names.into_iter().find(|name| !name.is_empty()).unwrap_or(identity.subject.as_str());
     let device = identity.device.name.split('.').next().unwrap_or_default();
-    let client = client.map_or("", Client::name);
-    let page = Question { person, device, client, form: form.expose() };
+    let client = client.map_or(String::new(), words::client);
+    let page = Question { person, device, client: &client, form: form.expose() };
     leading_to(target, StatusCode::OK, page.render().unwrap_or_default())
 }
 
