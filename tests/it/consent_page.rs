@@ -67,7 +67,7 @@ fn the_whole_page() {
     </head>
     <body>
     <main>
-    <h1>Allow <bdi>Web MCP</bdi> to sign in as you?</h1>
+    <h1>Allow “<bdi>Web MCP</bdi>” to sign in as you?</h1>
     <p class="warn" id="warning"><strong>Nobody has checked this application.</strong> It chose its name itself. Allow it only if you have just started this yourself and know the place below.</p>
     <dl>
     <dt>Application</dt><dd><bdi>Web MCP</bdi> <span class="tag" id="unverified">unverified</span><br><small id="client-id">webmcp</small></dd>
@@ -120,7 +120,7 @@ fn names_are_text() {
     // A name that shows nothing is no name.
     let page = Visitor::new(app(&daemon, "hidden", WEB), &ALICE).authorize(&[]).text();
     assert!(
-        page.contains("Allow <bdi>hidden</bdi>")
+        page.contains("Allow “<bdi>hidden</bdi>” to")
             && page.contains("by somebody on the internet, 3 minutes ago"),
         "{page}"
     );

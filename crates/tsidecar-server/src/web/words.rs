@@ -26,7 +26,8 @@ pub fn name(text: &str) -> String {
             break;
         }
         letters += 1;
-        shown.push(letter);
+        // Our own quotation marks stand around it.
+        shown.push(if matches!(letter, '\u{201c}' | '\u{201d}') { '"' } else { letter });
     }
     shown
 }
@@ -124,6 +125,7 @@ mod tests {
             ("Z\u{300}\u{301}\u{302}\u{303}y", "Z\u{300}\u{301}y"),
             ("\u{5e9}\u{5dc}\u{5d5}\u{5dd} <b>", "\u{5e9}\u{5dc}\u{5d5}\u{5dd} <b>"),
             ("\u{200b}\u{3164}", ""),
+            ("App\u{201d} is safe, \u{201c}", "App\" is safe, \""),
         ] {
             assert_eq!(name(given), shown, "{given:?}");
         }
