@@ -7,7 +7,8 @@ use tsidecar_oauth::jose::{ClientKey, VerifyAlgorithm};
 
 use crate::private_key_jwt::TYPE;
 use crate::support::{
-    ALICE, App, Daemon, Reply, Request, Setup, browser::VERIFIER, host::Host, tailnet::INTERNET, wire::jwt,
+    ALICE, App, Daemon, Reply, Request, Setup, browser::VERIFIER, host::Host, strangers::asks,
+    tailnet::INTERNET, visitor::Visitor, wire::jwt,
 };
 
 const ISSUER: &str = "https://idp.tail.test";
@@ -485,4 +486,84 @@ fn it_can_be_switched_off() {
     }
     stays(&publisher.app(&daemon).authorize(&ALICE, &[]), 400, UNKNOWN);
     assert_eq!(publisher.fetches(PATH), 0);
+}
+
+/// A38: on a host that is trusted anybody may have a document, and returns nobody elsewhere unasked. A51: nor does an error.
+#[test]
+fn a_tenant_of_a_trusted_host_is_a_stranger() {
+    let publisher = Publisher::new();
+    publisher.publish(&json!({ "redirect_uris": ["https://evil.test/cb", LOOPBACK] }));
+    let daemon = publisher.setup().start();
+    let app = App { redirect_uri: "https://evil.test/cb", ..publisher.app(&daemon) };
+    let mut alice = Visitor::new(app, &ALICE);
+    let page = alice.authorize(&[]);
+    assert!(asks(&page) && page.header("location").is_none(), "{}", page.show());
+    // Who is asked sees both hosts.
+    let host = publisher.host.url("").replace("https://", "");
+    assert!(page.text().contains(&host) && page.text().contains("evil.test"), "{}", page.text());
+    let broken = alice.authorize(&[("scope", "openid"), ("response_type", "token")]);
+    assert_eq!((broken.status, broken.header("location")), (400, None), "{}", broken.show());
+    assert_eq!(alice.authorize(&[("prompt", "none")]).header("location"), None);
+    let done = alice.decide(&page, "allow");
+    assert_eq!(alice.app.redeem(&ALICE, &done.redirected("code"), &[]).status, 200);
+    // The program on her own device is trusted as ever.
+    publisher.app(&daemon).login(&ALICE, &[]);
+}
+
+/// Whoever is not trusted is asked once, and again when the document changes (A34).
+#[test]
+fn a_document_that_nobody_trusts_is_a_strangers() {
+    let publisher = Publisher::new();
+    let daemon = Setup::default().tables(&publisher.host.tables()).start();
+    let mut alice = Visitor::new(publisher.app(&daemon), &ALICE);
+    let page = alice.authorize(&[]);
+    let done = alice.decide(&page, "allow");
+    let answer = alice.app.redeem(&ALICE, &done.redirected("code"), &[]);
+    let token = answer.member("refresh_token");
+    assert!(alice.authorize(&[]).redirect("code").is_some());
+    publisher.publish(&json!({ "client_name": "Another name" }));
+    look_again(&daemon);
+    assert!(asks(&alice.authorize(&[])));
+    // An administrator may vouch for what it is now, and for no more than that.
+    let id = publisher.id();
+    assert!(daemon.run(&["client", "approve", &id]).status.success());
+    assert!(alice.authorize(&[]).redirect("code").is_some());
+    publisher.publish(&json!({}));
+    look_again(&daemon);
+    let refreshed = alice.app.refresh(&ALICE, &token, &[]);
+    assert_eq!(refreshed.status, 200, "{}", refreshed.show());
+}
+
+/// `tsidecar client documents`: what counts for each client, and where it comes from.
+#[test]
+fn an_administrator_sees_where_documents_come_from() {
+    let publisher = Publisher::new();
+    let pinned = r#"{"client_id":"https://pinned.test/c","client_name":"Pinned","redirect_uris":["http://127.0.0.1/cb"]}"#;
+    let daemon = publisher.setup().file("documents.d/pinned.json", pinned).start();
+    let shown = || {
+        let output = daemon.run(&["client", "documents"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let text = text.replace(&publisher.host.url(""), "https://rp.test");
+        let text = text.replace(&daemon.path("").display().to_string(), "/etc/tsidecar/");
+        text.lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n")
+            .collect::<String>()
+    };
+    publisher.app(&daemon).login(&ALICE, &[]);
+    assert_snapshot!(shown(), @"
+    ID NAME FROM TRUSTED RETURNS TO
+    https://claude.ai/oauth/claude-code-client-metadata Claude Code tsidecar no http://localhost/callback http://127.0.0.1/callback
+    https://opencode.ai/oauth/opencode/client.json opencode tsidecar no http://127.0.0.1/callback http://localhost/callback
+    https://pinned.test/c Pinned /etc/tsidecar/documents.d/pinned.json no http://127.0.0.1/cb
+    https://rp.test/oauth/client.json Example MCP client the web yes http://127.0.0.1/callback https://rp.test/cb
+    https://vscode.dev/oauth/client-metadata.json Visual Studio Code tsidecar no http://127.0.0.1:33418/
+    ");
+    look_again(&daemon);
+    assert!(
+        shown()
+            .contains("https://rp.test/oauth/client.json Example MCP client the web, to be fetched anew yes")
+    );
+    let output = daemon.run(&["client", "documents", "--json"]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["documents"].as_array().unwrap().len(), 5);
 }

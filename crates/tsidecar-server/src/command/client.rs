@@ -8,6 +8,7 @@ use tsidecar_oauth::time::UnixTime;
 use super::ask::{CommandError, Daemon, segment};
 use super::keys::{self, length};
 use super::output::{Output, columns, plain};
+use crate::endpoint::admin::documents::{DocumentsAnswer, Origin};
 use crate::endpoint::admin::shape::{ClientAnswer, RotateRequest, Rotation, StatusAnswer};
 
 /// What to do with clients.
@@ -39,6 +40,10 @@ pub enum ClientCommand {
         /// The client id.
         id: String,
     },
+    /// Show the clients that are known by a document at their id, and where each document comes from.
+    ///
+    /// SIGHUP has those from the web fetched anew.
+    Documents,
     /// Remove a client; everything that was issued to it is void.
     Remove {
         /// The client id.
@@ -114,6 +119,7 @@ pub async fn run(daemon: &Daemon, command: ClientCommand) -> Result<Output, Comm
         ClientCommand::Disapprove { id } => {
             decide(daemon, &id, "disapprove", "is not approved any more").await
         }
+        ClientCommand::Documents => documents(daemon).await,
         ClientCommand::Remove { id } => {
             let _: Value = daemon.ask(Method::DELETE, &path(&id), None::<&()>).await?;
             let text =
@@ -145,6 +151,29 @@ async fn list(daemon: &Daemon) -> Result<Output, CommandError> {
         cells.map(str::to_owned).to_vec()
     }));
     Ok(Output::done(columns(&rows), &clients))
+}
+
+async fn documents(daemon: &Daemon) -> Result<Output, CommandError> {
+    let found: DocumentsAnswer = daemon.get("/admin/documents").await?;
+    let mut rows = vec![["ID", "NAME", "FROM", "TRUSTED", "RETURNS TO"].map(str::to_owned).to_vec()];
+    rows.extend(found.documents.iter().map(|document| {
+        let from = match (document.from, &document.file) {
+            (Origin::Pinned, Some(file)) => file.clone(),
+            (Origin::Pinned, None) => "a file".to_owned(),
+            (Origin::Fetched, _) => "the web".to_owned(),
+            (Origin::Stale, _) => "the web, to be fetched anew".to_owned(),
+            (Origin::Shipped, _) => "tsidecar".to_owned(),
+        };
+        let trusted = if document.trusted { "yes" } else { "no" }.to_owned();
+        let places = document.redirect_uris.join(" ");
+        vec![document.client_id.clone(), document.client_name.clone(), from, trusted, places]
+    }));
+    let notes = match (found.enabled, found.fetched) {
+        (false, _) => "None of them counts: [clients] cimd = false.",
+        (true, false) => "No others are fetched: [clients] fetch_documents = false.",
+        (true, true) => "Others are fetched when they are used.",
+    };
+    Ok(Output::done(columns(&rows), &found).with_notes(notes.to_owned()))
 }
 
 fn kind(client: &ClientAnswer) -> &'static str {

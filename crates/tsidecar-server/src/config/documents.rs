@@ -47,7 +47,9 @@ impl DocumentsConfig {
     /// Whose word it is where a document, or something that it names, lies: an administrator's only where one wrote down the
     /// beginning of its URL. A name of the tailnet alone would let anybody have us fetch whatever the hosts of the tailnet serve.
     pub fn trust(&self, url: &str) -> Trust {
-        if self.local.names(url) { Trust::Administrator } else { Trust::Stranger }
+        // Two spellings of one URL could begin differently.
+        let is_plain = IdUrl::parse(url).is_ok();
+        if is_plain && self.local.names(url) { Trust::Administrator } else { Trust::Stranger }
     }
 }
 
@@ -93,4 +95,27 @@ pub(super) fn pin(path: &Path, text: &str, config: &mut Config) -> Result<(), Co
         return Err(fail(format!("\"{id}\" has a document in {} already", other.file.display())));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A15: only what lies under the words of an administrator is their word; a name of the tailnet is nobody's.
+    #[test]
+    fn hosts_of_the_tailnet_are_reached_where_an_administrator_says_so() {
+        let local = Trusted::new(vec!["https://docs.tail.test/clients/".into()]);
+        let config = DocumentsConfig { local, ..DocumentsConfig::default() };
+        for (url, trust) in [
+            ("https://docs.tail.test/clients/app.json", Trust::Administrator),
+            ("https://docs.tail.test/clients/app/jwks.json", Trust::Administrator),
+            ("https://docs.tail.test/other.json", Trust::Stranger),
+            ("https://docs.tail.test:8443/clients/app.json", Trust::Stranger),
+            ("https://docs.tail.test/clients/%2e%2e/other.json", Trust::Stranger),
+            ("https://nas.tail.test/clients/app.json", Trust::Stranger),
+            ("https://docs.tail.test.evil.test/clients/", Trust::Stranger),
+        ] {
+            assert_eq!(config.trust(url), trust, "{url}");
+        }
+    }
 }

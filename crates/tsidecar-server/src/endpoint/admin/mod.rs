@@ -7,6 +7,7 @@
 //! | `/clients/{id}` | GET; PUT: make or replace; DELETE |
 //! | `/clients/{id}/rotate-secret` | POST |
 //! | `/clients/{id}/approve`, `/clients/{id}/disapprove` | POST |
+//! | `/admin/documents` | GET: clients known by a document |
 //! | `/admin/keys`, `/admin/status`, `/admin/whois?addr=IP` | GET |
 //! | `/admin/keys/rotate` | POST |
 //! | `/admin/grants?user=&client=&device=&after=&limit=` | GET: a page of grants |
@@ -21,6 +22,7 @@
 mod approvals;
 mod clients;
 mod consents;
+pub mod documents;
 mod error;
 mod grants;
 mod keys;
@@ -59,6 +61,8 @@ where
     } else if let Some(rest) = path.strip_prefix(consents::PATH) {
         let rest = rest.to_owned();
         consents::route(&*app.store, app.clock.now(), &rest, request).await
+    } else if path == documents::PATH {
+        documents::route(app, &request)
     } else if let Some(rest) = path.strip_prefix(resources::PATH) {
         resources::route(&app.snapshot.load(), rest, &request)
     } else if path.starts_with("/admin/") {
