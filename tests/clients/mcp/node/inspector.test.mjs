@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { launch } from '../../node/browser.mjs'
-import { start } from './stage.mjs'
+import { start, unregister } from './stage.mjs'
 import { freePort, newer, run } from './tool.mjs'
 
 let stage, home, callback
@@ -65,14 +65,20 @@ test('the command line signs in, refreshes, and signs in anew', { timeout: 60_00
   assert.deepEqual(grants(mark), ['authorization_code 200'])
 })
 
-test('the command line registers itself, once', { timeout: 60_000 }, async () => {
+test('the command line registers itself, once, and anew when it must', { timeout: 60_000 }, async () => {
   const env = { HOME: join(home, 'registered') }
-  const mark = stage.front.requests.length
+  let mark = stage.front.requests.length
   const { client_id } = await whoami([], env)
   stage.mcp.later(60)
   assert.equal((await whoami([], env)).client_id, client_id)
   assert.deepEqual(since(mark, '/register').map(({ status, answer }) => [status, answer.client_id]), [[201, client_id]])
   assert.deepEqual(grants(mark), ['authorization_code 200', 'refresh_token 200'])
+  await unregister(since(mark, '/register')[0].answer)
+  mark = stage.front.requests.length
+  stage.mcp.later(60)
+  const { client_id: anew } = await whoami([], env)
+  assert.deepEqual(since(mark, '/register').map(({ answer }) => answer.client_id), [anew])
+  assert.deepEqual(grants(mark), ['refresh_token 401', 'authorization_code 200'])
 })
 
 test('the web application registers itself and signs in', { timeout: 60_000 }, async () => {

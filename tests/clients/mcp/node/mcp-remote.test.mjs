@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { launch } from '../../node/browser.mjs'
-import { digest, start } from './stage.mjs'
+import { digest, start, unregister } from './stage.mjs'
 import { run } from './tool.mjs'
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url))
@@ -113,6 +113,15 @@ test('the bridge registers itself', { timeout: 60_000 }, async () => {
   assert.equal(claims.client_id, answer.client_id)
   // Everything that it said of itself comes back.
   for (const [name, value] of Object.entries(body)) assert.deepEqual(answer[name], value, name)
+  // The registration is gone: a new one, without anybody's help.
+  const restart = stage.front.requests.length
+  await unregister(answer)
+  stage.mcp.later(60)
+  const again = await bridge('registered', [])
+  const { client_id: anew } = await again.whoami()
+  await again.close()
+  assert.deepEqual(since(restart, '/register').map((one) => one.answer.client_id), [anew])
+  assert.ok(since(restart, '/token').some((one) => one.status === 401 && one.answer.error === 'invalid_client'))
 })
 
 test('the bridge has a document', { timeout: 60_000 }, async () => {

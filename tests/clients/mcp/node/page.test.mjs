@@ -1,8 +1,11 @@
-// The official SDK for TypeScript (2) in Chromium: a page of another origin that registers, signs in and calls a tool by itself.
+// The official SDK for TypeScript (2) in Chromium: a page of another origin that registers, signs in and calls a tool by itself. And
+// what a person is asked there about a client with a document that nobody vouches for.
 import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
 import { after, before, test } from 'node:test'
 import { launch } from '../../node/browser.mjs'
 import { servePage } from './page/serve.mjs'
+import { Application, Connection, sdks } from './sdks.mjs'
 import { start } from './stage.mjs'
 
 let site, stage, browser
@@ -78,4 +81,37 @@ test('a page is denied', { timeout: 60_000 }, async () => {
   await page.until(`location.pathname === '/callback' && Boolean(${result})`)
   assert.equal(await page.evaluate('new URLSearchParams(location.search).get("error")'), 'access_denied')
   assert.match(await page.evaluate(result), /OAuthError: the person did not allow this/)
+})
+
+test('a program with a document of its own is asked about once, too', { timeout: 60_000 }, async () => {
+  const home = createServer((_, response) => response.end('<p id="home">Signed in</p>'))
+  await new Promise((listening) => home.listen(0, '127.0.0.1', listening))
+  const redirectUrl = `http://127.0.0.1:${home.address().port}/callback`
+  const redirects = ['http://127.0.0.1/callback', 'http://localhost/callback']
+  const id = stage.documents.put('/editor.json', { client_name: 'Editor', redirect_uris: redirects })
+  const page = await browser.page()
+  const text = []
+  const asked = async (url) => {
+    await page.goto(url.href)
+    await page.until('document.getElementById("allow") !== null')
+    await page.photograph('consent-document')
+    text.push(await page.evaluate('document.body.innerText'))
+    await page.click('#allow')
+    await page.until('document.getElementById("home") !== null')
+    return new URL(await page.evaluate('location.href'))
+  }
+  try {
+    const first = new Application({ document: id, redirectUrl, browse: asked })
+    const connection = await Connection.open(sdks[1], stage.mcp.url, first)
+    assert.equal((await connection.call('whoami')).client_id, id)
+    await connection.close()
+    // Who wrote the document, where it leads, and that anybody on this machine may listen there.
+    for (const part of [new URL(id).host, 'Editor', 'alice-laptop', stage.mcp.url]) assert.ok(text[0].includes(part), text[0])
+    const again = await Connection.open(sdks[1], stage.mcp.url, new Application({ document: id, redirectUrl }))
+    assert.equal((await again.call('whoami')).client_id, id)
+    await again.close()
+  } finally {
+    home.closeAllConnections()
+    home.close()
+  }
 })

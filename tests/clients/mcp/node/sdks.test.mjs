@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { exportJWK, exportPKCS8, generateKeyPair } from 'jose'
 import { Application, Connection, sdks, visit } from './sdks.mjs'
-import { digest, start } from './stage.mjs'
+import { digest, start, unregister } from './stage.mjs'
 
 const SECRET = 'another-secret-of-the-tests-only-0123456789'
 
@@ -170,9 +170,7 @@ each('a registration that is gone is made again', async (sdk) => {
   const application = new Application({})
   const connection = await Connection.open(sdk, stage.mcp.url, application)
   const [{ answer: first }] = since(mark, '/register')
-  const authorization = `Bearer ${first.registration_access_token}`
-  const gone = await fetch(first.registration_client_uri, { method: 'DELETE', headers: { authorization } })
-  assert.equal(gone.status, 204)
+  await unregister(first)
   stage.mcp.later(60)
   const claims = await connection.call('whoami')
   const [, { answer: second }] = since(mark, '/register')

@@ -50,6 +50,12 @@ servers = ${JSON.stringify(servers)}
 access_token_lifetime = "1m"
 `
 
+/** Takes a registration back, as the client that it was told to may (RFC 7592 §2.3). */
+export async function unregister({ registration_client_uri: uri, registration_access_token: token }) {
+  const { status } = await fetch(uri, { method: 'DELETE', headers: { authorization: `Bearer ${token}` } })
+  if (status !== 204) throw new Error(`DELETE ${uri}: ${status}`)
+}
+
 /** SHA-256 in hexadecimal digits. */
 export function digest(text) {
   return createHash('sha256').update(text).digest('hex')
