@@ -216,7 +216,7 @@ def keys(folder):
 
 
 def resource(uri, servers):
-    return f'[[resource]]\nuri = "{uri}"\nscopes = {json.dumps(SCOPES)}\ndefault_scopes = ["read"]\nclients = ["*"]\nservers = {json.dumps(servers)}\n'
+    return f'[[resource]]\nuri = "{uri}"\nscopes = {json.dumps(SCOPES)}\ndefault_scopes = ["read"]\nclients = ["*", "tag:mcp"]\nservers = {json.dumps(servers)}\n'
 
 
 def client(identifier, *lines):
@@ -239,7 +239,9 @@ def tables(folder, resources, secret, documents):
         # Programs that act for themselves.
         client("robot", digest, credentials),
         client("robot-keys", f'jwks_file = "{folder}/keys.json"', credentials),
+        '[[workload]]\ntag = "tag:mcp"\n',
         "[[rule]]\nallow_dcr = true\n",
+        f'[clients]\ntrusted = ["{documents.origin}/"]\n',
         f'[outbound]\ntest_host = "{documents.host}"\ntest_ca = "{TLS}/ca.pem"\n',
     ])
 
@@ -299,7 +301,7 @@ async def main():
         "sdk": sdk_server(origin["sdk"], ByTag(tagged, uris["sdk"]), issuer),
     }
     background += [asyncio.create_task(serve(app, sockets[name][0])) for name, app in servers.items()]
-    line = {"issuer": issuer, "notes": origin["notes"], "documents": documents.origin, "servers": uris, "secret": secret, "keys": signing}
+    line = {"issuer": issuer, "workload": demo["workloads"]["tag:mcp"], "notes": origin["notes"], "documents": documents.origin, "servers": uris, "secret": secret, "keys": signing}
     print(json.dumps(line), flush=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -103,6 +103,16 @@ class Registered(Case):
         self.seen(facts, "jwt", notes.one("/register")["answer"]["client_id"])
 
 
+class Documents(Case):
+    async def test_every_kind_of_verification(self):
+        document = f"{STAGE['documents']}/fastmcp.json"
+        for server in ("jwt", "introspection", "tag"):
+            with self.subTest(server):
+                notes = Notes()
+                self.seen(await call(server, oauth(client_metadata_url=document)), server, document)
+                self.assertEqual(notes.all("/register"), [])
+
+
 class Programs(Case):
     async def test_secret(self):
         auth = ClientCredentialsOAuthProvider(

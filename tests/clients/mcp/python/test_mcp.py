@@ -67,6 +67,17 @@ class Person:
         return await call(self.provider, self.url, *tools)
 
 
+class Bearer(httpx2.Auth):
+    """Shows a token that is there already."""
+
+    def __init__(self, token):
+        self.token = token
+
+    def auth_flow(self, request):
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        yield request
+
+
 async def call(auth, url, *tools):
     async with unwrapped(), httpx2.AsyncClient(auth=auth, timeout=20) as http:
         async with Client(streamable_http_client(url, http_client=http)) as client:
@@ -178,6 +189,28 @@ class Registered(Case):
             await Person("jwt", Storage(known("R" + "x" * 30))).call()
 
 
+class Documents(Case):
+    """Clients whose id is the address of their document, on a host that the administrator trusts."""
+
+    async def test_every_kind_of_server(self):
+        document = f"{STAGE['documents']}/python.json"
+        for server in ("jwt", "introspection", "tag", "sdk"):
+            with self.subTest(server):
+                notes = Notes()
+                person = Person(server, Storage(), client_metadata_url=document)
+                self.seen(await person.call(), server, document)
+                self.assertEqual(notes.all("/register"), [])
+
+    async def test_refresh(self):
+        document = f"{STAGE['documents']}/python-refresh.json"
+        person, notes = Person("introspection", Storage(), client_metadata_url=document), Notes()
+        await person.call()
+        person.run_out()
+        self.seen(await person.call(), "introspection", document)
+        self.assertEqual(notes.grants(), ["authorization_code", "refresh_token"])
+        self.assertEqual(len(notes.all("/python-refresh.json")), 1)
+
+
 class Programs(Case):
     """Nobody is there: a client that acts for itself."""
 
@@ -200,6 +233,18 @@ class Programs(Case):
                     SERVERS["jwt"], Storage(), "robot-keys", signed.create_assertion_provider(), scope="read", issuer=ISSUER,
                 )
                 self.robot_seen(await call(provider, SERVERS["jwt"]), "jwt", "robot-keys")
+
+    async def test_tag(self):
+        """No SDK has a name for it, and none is needed: a node with a tag gets its token by asking, and shows it."""
+        for server in ("jwt", "introspection", "tag", "sdk"):
+            with self.subTest(server):
+                asked = {"grant_type": "client_credentials", "client_id": "tag:mcp", "resource": SERVERS[server]}
+                answer = httpx2.post(f"http://{STAGE['workload']}/token", data=asked, timeout=10)
+                self.assertEqual(answer.status_code, 200, answer.text)
+                self.robot_seen(await call(Bearer(answer.json()["access_token"]), SERVERS[server]), server, "tag:mcp")
+        # Alice's laptop has no tag.
+        answer = httpx2.post(f"{ISSUER}/token", data=asked, timeout=10)
+        self.assertEqual((answer.status_code, answer.json()["error"]), (401, "invalid_client"))
 
     async def test_nothing_to_refresh(self):
         storage, notes = Storage(), Notes()

@@ -186,6 +186,20 @@ async fn registration_at_every_kind_of_server() {
     }
 }
 
+/// A client whose id is the address of its document, on a host that the administrator trusts.
+#[tokio::test]
+async fn client_document_at_every_kind_of_server() {
+    let document = format!("{}/rust.json", stage()["documents"].as_str().expect("a host of documents"));
+    for name in ["jwt", "introspection", "tag", "sdk"] {
+        let url = server(name);
+        let request = AuthorizationRequest::new(REDIRECT).with_client_metadata_url(&document);
+        let state = sign_in(&url, request).await.expect("a login");
+        state.refresh_token().await.expect("a refresh");
+        let connected = connect(&url, manager(state)).await;
+        assert_seen(&whoami(&connected).await, &url, &document, &["read"]);
+    }
+}
+
 /// A program that acts for itself.
 async fn robot(config: ClientCredentialsConfig, server_url: &str) -> Result<Value, AuthError> {
     let mut state = OAuthState::new(server_url, None).await?;
