@@ -11,14 +11,14 @@ use insta::assert_snapshot;
 use rustix::fs::{FallocateFlags, fallocate};
 use serde_json::{Value, json};
 
-use crate::register;
 use crate::support::{
     ALICE, App, BOB, Daemon, Reply, Request, Setup, Who,
     daemon::copy,
     tailnet::{INTERNET, NOBODY},
-    visitor::Visitor,
+    visitor::{Visitor, answer, form_token},
     wire::form,
 };
+use crate::{cimd, register};
 
 /// A machine endpoint.
 pub(crate) struct Machine {
@@ -337,6 +337,28 @@ fn an_unknown_client_is_invalid_client_whatever_it_shows() {
     assert_eq!(app.redeem(&ALICE, &code, &[]).status, 200);
 }
 
+/// A client that is known by a document: while its host cannot say what it is, it is told to come back and keeps what it has; when
+/// there is no such document, it is as unknown as any other.
+#[test]
+fn a_client_whose_document_cannot_be_had_is_told_to_come_back() {
+    for (status, expected) in [(500, (503, "temporarily_unavailable")), (404, (401, "invalid_client"))] {
+        let publisher = cimd::Publisher::new();
+        let daemon = publisher.setup().start();
+        publisher.host.answer(cimd::PATH, status, "application/json", "");
+        let id = publisher.id();
+        for path in ["/token", "/revoke", "/introspect", "/par", "/device_authorization"] {
+            let machine = MACHINES.iter().find(|machine| machine.path == path).unwrap();
+            let pairs = [("client_id", id.as_str()), ("grant_type", "refresh_token"), ("token", "x")];
+            let reply = daemon.send(&ALICE, Request::post(path, &pairs));
+            assert_eq!(refusal(machine, &reply, expected.0), expected.1, "{path}: {}", reply.show());
+            assert_eq!(reply.header("retry-after").is_some(), expected.0 == 503, "{path}: {}", reply.show());
+        }
+        let page = daemon.send(&ALICE, Request::get(&format!("/authorize?{}", form(&[("client_id", &id)]))));
+        assert_eq!(page.status, if status == 404 { 400 } else { 503 }, "{}", page.show());
+        assert!(page.header("content-type").unwrap().starts_with("text/html"), "{}", page.show());
+    }
+}
+
 /// An assertion of a client, signed by nobody.
 fn assertion_of(client: &str) -> String {
     use base64ct::{Base64UrlUnpadded, Encoding as _};
@@ -456,6 +478,32 @@ redirect_uris = ["http://127.0.0.1/callback"]"#,
     let late = client.press(&unanswered, "continue").redirected("code");
     assert_eq!(app.redeem(&ALICE, &late, &[]).status, 200);
     assert_eq!(app.refresh(&ALICE, &token, &[]).status, 200);
+}
+
+/// The same for a stranger that registered itself: two pages, and what is allowed on the second counts.
+#[test]
+fn a_stranger_that_asks_first_is_allowed_on_its_second_page() {
+    let daemon = register::open();
+    let metadata = json!({ "client_name": "FastMCP", "redirect_uris": ["http://localhost:7001/callback"],
+        "token_endpoint_auth_method": "none" });
+    // By bob, so that it is a stranger to alice.
+    let id: &'static str = register::register(&daemon, &BOB, &metadata).member("client_id").leak();
+    let app = App { id, redirect_uri: "http://localhost:7002/callback", ..App::public(&daemon) };
+    let probe = Request::get(&format!("/authorize?{}", app.query(&[]))).header("Accept", "*/*");
+    let unanswered = daemon.send(&ALICE, probe);
+    assert_eq!(unanswered.status, 200, "{}", unanswered.show());
+    let page = app.authorize(&ALICE, &[]);
+    let allow = |page: &Reply| Request {
+        target: "/authorize/consent".to_owned(),
+        ..answer(&form_token(page), "allow")
+    };
+    let code = daemon.send(&ALICE, allow(&page)).redirected("code");
+    assert_eq!(app.redeem(&ALICE, &code, &[]).status, 200);
+    // From now on nobody is asked, so both requests give a code.
+    let codes = [(); 2].map(|()| app.code(&ALICE, &[]));
+    for code in &codes {
+        assert_eq!(app.redeem(&ALICE, code, &[]).status, 200);
+    }
 }
 
 /// Clients try every well-known path that some specification ever had, and go on after a 404; a redirect to another origin ends

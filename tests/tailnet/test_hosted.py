@@ -7,7 +7,7 @@ import os
 import pytest
 
 from daemon import Tsidecar
-from hosted import Cloud, allowed, answer
+from hosted import Cloud, SigningClient, allowed, answer
 from lab import ISSUER, base_serve
 from rp import RelyingParty, oauth_error, page
 from test_funnel import FORGED
@@ -42,7 +42,8 @@ def open_daemon(lab, name, tables):
 
 @pytest.fixture(scope="module")
 def hosting(lab, cloud, tsidecar):
-    yield from open_daemon(lab, "hosting", f"[registration]\nfunnel = true\nfunnel_per_hour = 12\n{cloud.tables}")
+    trusted = f'[clients]\ntrusted = ["{cloud.origin}/trusted/"]\n'
+    yield from open_daemon(lab, "hosting", f"[registration]\nfunnel = true\nfunnel_per_hour = 12\n{trusted}{cloud.tables}")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,7 @@ def test_one_issuer_and_one_document(internet, alice, bob, path):
     assert outside.body.decode() == json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
     assert outside.json["issuer"] == ISSUER
     assert outside.json["registration_endpoint"] == f"{ISSUER}/register"
+    assert outside.json["client_id_metadata_document_supported"] is True
     assert "none" in outside.json["token_endpoint_auth_methods_supported"]
     for name, value in outside.json.items():
         if name.endswith("_endpoint") or name.endswith("_uri"):
@@ -123,6 +125,43 @@ def test_a_registration_is_managed_by_funnel(internet):
     assert internet.get(uri).status == 401
     assert internet.request("DELETE", uri, headers).status == 204
     oauth_error(RelyingParty(told["client_id"], CALLBACK).refresh(internet, "x"), 401, "invalid_client")
+
+
+@pytest.mark.parametrize("method", ["none", "private_key_jwt"])
+def test_a_client_known_by_its_document(cloud, internet, alice, method):
+    path = f"/clients/{method}.json"
+    client_id, redirect = cloud.origin + path, f"{cloud.origin}/callback"
+    client = RelyingParty(client_id, redirect) if method == "none" else SigningClient(client_id, redirect)
+    cloud.documents[path] = {
+        "client_id": client_id, "client_name": "Cloud", "redirect_uris": [redirect], "token_endpoint_auth_method": method,
+        "grant_types": ["authorization_code", "refresh_token"],
+    }  # fmt: skip
+    if method != "none":
+        cloud.documents[path]["jwks_uri"] = f"{cloud.origin}/jwks.json"
+        cloud.documents["/jwks.json"] = client.jwks()
+    login = client.begin()
+    code, text = allowed(alice, client, login)
+    assert cloud.NAME in text
+    tokens = client.tokens(internet, client.redeem(internet, code, login), login)
+    assert client.refresh(internet, tokens["refresh_token"]).status == 200
+    assert cloud.asked.count(path) == 1
+
+
+def test_a_trusted_document_needs_no_click(cloud, internet, alice):
+    path = "/trusted/client.json"
+    client = RelyingParty(cloud.origin + path, f"{cloud.origin}/callback")
+    cloud.documents[path] = {
+        "client_id": client.client_id, "client_name": "Trusted", "redirect_uris": [client.redirect_uri],
+        "token_endpoint_auth_method": "none",
+    }  # fmt: skip
+    tokens = client.login(alice, backend=internet)
+    assert tokens["claims"]["sub"] == "userid:1001"
+
+
+def test_a_document_that_is_not_there(cloud, internet, alice):
+    client = RelyingParty(f"{cloud.origin}/clients/nobody.json", CALLBACK)
+    page(client.authorize(alice, client.begin()), 400)
+    oauth_error(client.refresh(internet, "tsrt_x"), 401, "invalid_client")
 
 
 @pytest.mark.parametrize(
