@@ -38,7 +38,7 @@
 //! | A35 | SSH, TCP forwards, shared origin | `it/trust.rs` `not_while_…` |
 //! | A36 | admin socket as target of serve | `it/trust.rs` `the_admin_socket_is_closed_to_tailscaled` |
 //! | A37 | proxy sockets, unknown callers | `it/services.rs`; no workload by a proxy: `identity.rs` `a_proxy_brings_people_only` |
-//! | A38 | a tenant of a trusted host whose redirect leads elsewhere | `it/cimd.rs` `a_tenant_of_a_trusted_host_is_a_stranger`, `a_hosted_client_redeems_through_funnel`; rules: `tsidecar-oauth` `assurance.rs` |
+//! | A38 | a tenant of a trusted host whose redirect leads elsewhere | `it/consent_documents.rs` `trust_in_a_host_ends_where_it_leads_away`, `it/cimd.rs` `a_tenant_of_a_trusted_host_is_a_stranger`, `a_hosted_client_redeems_through_funnel`; rules: `tsidecar-oauth` `assurance.rs` |
 //! | A39 | public client's refresh token elsewhere | here; both inside the grace time: `it/refresh_races.rs` |
 //! | A40 | invited `admin@other.example` | `it/policy.rs` `bare_user_names_are_for_our_own_domain` |
 //! | A41 | richer listener at refresh | `it/services.rs` `a_grant_keeps_the_destination_of_its_listener` |
@@ -51,7 +51,7 @@
 //! | A49 | double click, frames, background requests, forms of others | `it/confirm_page.rs`, `it/consent_page.rs`, `it/consents.rs`, `it/device.rs`, `it/cors.rs`, `it/logout.rs`; pages: `web/ask.rs`, `web/consent.rs` |
 //! | A50 | client id and subject `userid:5` | here, and `it/workload.rs`; rules: `it/policy.rs` |
 //! | A51 | a stranger's broken request, whose error would lead to a page of theirs; schemes | `it/consent.rs` `we_are_no_redirector_for_strangers`; schemes: `tsidecar-oauth` `uri.rs`, `cimd.rs` |
-//! | A52 | a document that lists `none` beside `private_key_jwt`; one that is taken away | `it/cimd.rs` `a_client_with_keys_proves_itself_and_its_grants_remember_that`, `it/cimd_withdrawn.rs` |
+//! | A52 | a document that lists `none` beside `private_key_jwt`; one that is taken away | `it/consent_documents.rs` `trust_in_a_host_ends_where_it_leads_away`, `it/cimd.rs` `a_client_with_keys_proves_itself_and_its_grants_remember_that`, `it/cimd_withdrawn.rs` |
 //! | A53 | IPv4 inside IPv6, special blocks, the host's own addresses | `outbound/tests.rs`; blocks: `tsidecar-oauth` `address.rs` |
 
 use std::{fs, os::unix::fs::PermissionsExt as _, sync::Barrier, thread};

@@ -16,6 +16,7 @@ mod cimd_withdrawn;
 mod client_credentials;
 mod confirm_page;
 mod consent;
+mod consent_documents;
 mod consent_page;
 mod consents;
 mod cors;
