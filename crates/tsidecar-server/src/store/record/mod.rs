@@ -410,7 +410,7 @@ mod tests {
             "[a-zA-Z0-9]{1,30}".prop_map(|d| Some(Place::Device(DeviceId::parse(&d).unwrap()))),
             "[a-zA-Z0-9]{1,30}".prop_map(|d| Some(Place::Page(DeviceId::parse(&d).unwrap())))
         ];
-        let methods = prop::sample::select(AuthMethod::ALL.to_vec());
+        let methods = prop::sample::select([&AuthMethod::ALL[..], &[AuthMethod::Tailnet]].concat());
         let resources = vec("https://[a-z]{1,20}\\.example/[a-z]{0,9}", 0..4);
         let lives = (times(), times(), times(), option::of(any::<u64>()));
         let actor = "[a-z]{1,20}".prop_map(|name| Actor {
