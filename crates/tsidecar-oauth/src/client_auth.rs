@@ -302,6 +302,12 @@ pub(crate) mod tests {
         AuthenticatedClient { client: arc(spec), method, mark: None, seen: None }
     }
 
+    /// A client of whatever provenance that proved to have its secret.
+    pub(crate) fn authenticated_as(client: Client) -> AuthenticatedClient {
+        let method = AuthMethod::ClientSecretBasic;
+        AuthenticatedClient { client: Arc::new(client), method, mark: None, seen: None }
+    }
+
     fn arc(spec: ClientSpec) -> Arc<Client> {
         Arc::new(Client::new(spec, UnixTime::default()).unwrap())
     }

@@ -82,9 +82,10 @@ mod tests {
     use crate::authorize::tests::resources;
     use crate::client::tests::{confidential, public};
     use crate::client::{ClientError, ClientSpec};
-    use crate::client_auth::tests::authenticated;
+    use crate::client_auth::tests::{authenticated, authenticated_as};
     use crate::excerpt::Excerpt;
     use crate::id::Listener;
+    use crate::provenance::{Registrar, Registration};
     use crate::resource::{Entry, ResourceSpec, UnknownResource};
     use crate::settle::tests::at;
     use crate::workload::WorkloadRule;
@@ -154,6 +155,10 @@ mod tests {
         let public = ClientSpec { grant_types: types, ..public() };
         assert_eq!(Client::new(public, at(0)).unwrap_err(), ClientError::PublicCredentials);
         assert_eq!(ask(confidential(), None, &[]), Err(TokenError::GrantTypeNotAllowed));
+        // SEP-1046: a client that registered itself is nobody whom an administrator has let in, whatever it asked for.
+        let registration = Registration { by: Registrar::Outside, at: at(0) };
+        let registered = authenticated_as(Client::registered(robot(), registration).unwrap());
+        assert_eq!(ask_as(&registered, &resources(), None, &[]), Err(TokenError::GrantTypeNotAllowed));
     }
 
     /// A workload is held to its node, to resources that name its tag, and to the scopes of its rule.
