@@ -253,7 +253,9 @@ fn a_change_ends_what_the_client_was_worth() {
     client.redirect_uri = "https://evil.test/cb".to_owned();
     assert_eq!(client.authorize(&daemon, &ALICE).redirect("code"), None);
 
-    assert!(daemon.run(&["client", "approve", &client.id]).status.success());
+    // What was approved is told: it may be another thing than what was looked at.
+    let approved = String::from_utf8(daemon.run(&["client", "approve", &client.id]).stdout).unwrap();
+    assert!(approved.contains("Probe") && approved.contains("https://evil.test/cb"), "{approved}");
     client.login(&daemon, &ALICE);
     let renamed = json!({
         "client_name": "Grafana", "redirect_uris": ["https://evil.test/cb"], "token_endpoint_auth_method": "none",
@@ -265,6 +267,28 @@ fn a_change_ends_what_the_client_was_worth() {
     client.login(&daemon, &ALICE);
     assert!(daemon.run(&["client", "disapprove", &client.id]).status.success());
     assert_eq!(client.authorize(&daemon, &ALICE).redirect("code"), None);
+}
+
+/// Confidential clients that registered themselves need PKCE, unless the configuration says otherwise: at once, after a reload.
+#[test]
+fn pkce_is_a_setting_of_all_registrations() {
+    let daemon = open();
+    let client = Registered::new(&daemon, &ALICE, &web());
+    assert!(daemon.run(&["client", "approve", &client.id]).status.success());
+    let query = form(&[
+        ("response_type", "code"),
+        ("client_id", &client.id),
+        ("redirect_uri", &client.redirect_uri),
+        ("scope", "openid"),
+        ("nonce", "n0nce"),
+    ]);
+    let authorize = || daemon.send(&ALICE, Request::get(&format!("/authorize?{query}")));
+    assert_eq!(authorize().redirected("error"), "invalid_request");
+    let config = daemon.path("tsidecar.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[registration]\nrequire_pkce = false\n")).unwrap();
+    daemon.signal("HUP");
+    daemon.eventually("the reload", || authorize().redirect("code").is_some());
 }
 
 /// An administrator sees who registered what, and ends it.

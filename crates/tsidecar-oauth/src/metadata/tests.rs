@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::client::Client;
 use crate::provenance::{Registrar, Registration};
@@ -307,5 +309,47 @@ fn a_sector_names_every_redirect_uri() {
         [r#"["https://a.test/cb"]"#, r#"["https://a.test/cb","https://b.test/cb/"]"#, "{}", "[1]", ""]
     {
         assert!(!names_all(document.as_bytes(), &uris), "{document}");
+    }
+}
+
+proptest! {
+    /// Whatever was accepted is told in a form that is accepted again and comes out the same, without a `null`: clients send back what
+    /// they were told when they change something (RFC 7592 §2.2).
+    #[test]
+    fn what_is_told_can_be_registered_again(
+        name in prop_oneof![Just(json!(null)), Just(json!(5)), "\\PC{0,40}".prop_map(Value::from)],
+        uris in prop::collection::vec(
+            prop_oneof![
+                "https://[a-z]{1,9}\\.test/[a-z?=]{0,9}",
+                Just("http://localhost:1/cb".to_owned()),
+                Just("cursor://x/cb".to_owned()),
+                Just("intent:x".to_owned()),
+            ],
+            0..4,
+        ),
+        grants in prop::sample::subsequence(
+            vec!["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code", "implicit"],
+            0..4,
+        ),
+        method in prop::option::of(prop::sample::select(
+            vec!["none", "client_secret_basic", "client_secret_post", "private_key_jwt", "x"],
+        )),
+        alg in prop::option::of(prop::sample::select(vec!["RS256", "ES256", "EdDSA", "Ed25519", "none"])),
+        jwks_uri in prop::option::of(Just("https://app.test/jwks")),
+        texts in prop::collection::vec("\\PC{0,20}", 0..3),
+        flag in any::<bool>(),
+    ) {
+        let sent = json!({
+            "client_name": name, "redirect_uris": uris, "grant_types": grants, "token_endpoint_auth_method": method,
+            "token_endpoint_auth_signing_alg": alg, "id_token_signed_response_alg": alg, "jwks_uri": jwks_uri,
+            "contacts": texts, "scope": texts.join(" "), "software_id": texts.first(), "require_auth_time": flag,
+            "dpop_bound_access_tokens": flag, "client_uri": uris.first(),
+        });
+        if let Ok((client, told)) = registered(&sent.to_string()) {
+            prop_assert!(told.as_object().unwrap().values().all(|value| !value.is_null()));
+            let (again, told_again) = registered(&told.to_string()).unwrap();
+            prop_assert_eq!(&told, &told_again);
+            prop_assert_eq!(format!("{:?}", client.spec()), format!("{:?}", again.spec()));
+        }
     }
 }

@@ -131,7 +131,16 @@ pub async fn run(daemon: &Daemon, command: ClientCommand) -> Result<Output, Comm
 
 async fn decide(daemon: &Daemon, id: &str, verb: &str, done: &str) -> Result<Output, CommandError> {
     let told: Value = daemon.ask(Method::POST, &format!("{}/{verb}", path(id)), None::<&()>).await?;
-    Ok(Output::done(format!("Client \"{}\" {done}.", plain(id)), &told))
+    let mut text = format!("Client \"{}\" {done}.", plain(id));
+    let named = told.get("client_name").and_then(Value::as_str).map(|name| ("name", name));
+    let uris = told.get("redirect_uris").and_then(Value::as_array).into_iter().flatten();
+    let uris = uris.filter_map(Value::as_str).map(|uri| ("redirect URI", uri));
+    let rows: Vec<_> =
+        named.into_iter().chain(uris).map(|(name, value)| vec![name.to_owned(), value.to_owned()]).collect();
+    if !rows.is_empty() {
+        text = format!("{text}\n{}", columns(&rows));
+    }
+    Ok(Output::done(text, &told))
 }
 
 fn path(id: &str) -> String {

@@ -25,6 +25,15 @@ pub(super) enum Wanted {
 struct Told<'a> {
     client_id: &'a str,
     approved: bool,
+    #[serde(flatten)]
+    what: Option<What>,
+}
+
+/// What was approved. A client may have changed since it was looked at, so this is for the administrator to read.
+#[derive(Serialize)]
+struct What {
+    client_name: String,
+    redirect_uris: Vec<String>,
 }
 
 /// The client and what is wanted, of a path that is one of these two.
@@ -51,21 +60,22 @@ pub(super) async fn route(
     let unknown = || AdminError::NoClient(id.to_owned());
     let known = ClientId::parse(id).map_err(|_| unknown())?;
     let approved = wanted == Wanted::Approve;
-    match wanted {
-        Wanted::Approve => approve(app, &known).await?,
+    let what = match wanted {
+        Wanted::Approve => Some(approve(app, &known).await?),
         // Also of a client that is gone, or whose document cannot be had.
         Wanted::Disapprove => {
             if !app.store.disapprove(&known, app.clock.now()).await? {
                 return Err(AdminError::NotApproved(known));
             }
+            None
         }
-    }
+    };
     audit::approval(&known, approved);
-    answer(StatusCode::OK, &Told { client_id: known.as_str(), approved })
+    answer(StatusCode::OK, &Told { client_id: known.as_str(), approved, what })
 }
 
 /// Binds the approval to what the client is at this moment: any change of that ends it (design section 6).
-async fn approve(app: &App, id: &ClientId) -> Result<(), AdminError> {
+async fn approve(app: &App, id: &ClientId) -> Result<What, AdminError> {
     let snapshot = app.snapshot.load_full();
     let client = clients::find(app, &snapshot, Requester::Daemon, id.as_str()).await?;
     let client = client.ok_or_else(|| AdminError::NoClient(id.as_str().to_owned()))?;
@@ -73,5 +83,7 @@ async fn approve(app: &App, id: &ClientId) -> Result<(), AdminError> {
         return Err(AdminError::NeedsNoApproval(id.clone()));
     }
     let approval = Approval { digest: MetadataDigest::of(&client), at: app.clock.now() };
-    Ok(app.store.approve(id, approval).await?)
+    app.store.approve(id, approval).await?;
+    let spec = client.spec();
+    Ok(What { client_name: spec.name.clone(), redirect_uris: spec.redirect_uris.clone() })
 }
