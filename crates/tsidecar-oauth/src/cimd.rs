@@ -169,6 +169,7 @@ fn leave_out(members: &mut Map<String, Value>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -325,5 +326,40 @@ mod tests {
         }
         let keyless = json!({ "token_endpoint_auth_method": "private_key_jwt" });
         assert_eq!(judged(&keyless).unwrap_err(), MetadataError::NoKeys.into());
+    }
+
+    proptest! {
+        /// What is an id is what the parser of URLs makes of it, so no other spelling leads to the same document; and it leads to the
+        /// host that stands in it.
+        #[test]
+        fn no_two_ids_are_one_url(
+            text in r"https://(app\.test|a\.test:8443|[a-zA-Z0-9.%:@-]{1,12}|\[::1\])(/[?#.%2eE:aA@/-]{0,12})?"
+        ) {
+            let Ok(id) = IdUrl::parse(&text) else { return Ok(()) };
+            let url = Url::parse(&text).unwrap();
+            prop_assert_eq!(url.as_str(), &text);
+            let (host, target) = (id.url().host(), id.url().target());
+            let port = text["https://".len()..].strip_prefix(host).and_then(|rest| rest.strip_suffix(target));
+            prop_assert!(port.is_some_and(|port| port.is_empty() || (port.starts_with(':') && port != ":443")));
+            let path = target.split('?').next().unwrap();
+            let dots = ["/../", "/./", "//"].iter().any(|dots| path.contains(dots));
+            prop_assert!(path.len() > 1 && !dots && !path.to_ascii_lowercase().contains("/%2e/"));
+        }
+
+        /// Whatever a document says, it makes a client of its own URL without a secret, or none.
+        #[test]
+        fn no_member_makes_more_of_a_document(
+            name in "(redirect_uris|grant_types|client_secret|client_id|jwks|jwks_uri|token_endpoint_auth_methods?(_supported)?|response_types|scope)",
+            value in "(\"[ -~&&[^\"\\\\]]{0,20}\"|\\[(\"(none|private_key_jwt|client_secret_post|intent:x|javascript:x|https://app.test/cb)\",)?[0-9]\\]|null|[0-9]|\\{\\})",
+        ) {
+            let Ok(value) = serde_json::from_str::<Value>(&value) else { return Ok(()) };
+            let Ok(client) = judged(&json!({ name: value })) else { return Ok(()) };
+            prop_assert_eq!(client.id().as_str(), URL);
+            let secret = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost];
+            prop_assert!(client.backchannel().is_none() && !secret.iter().any(|method| client.accepts(*method)));
+            for uri in client.redirect_uris() {
+                prop_assert!(RedirectUri::parse_of_stranger(uri.as_str()).is_ok());
+            }
+        }
     }
 }
