@@ -41,6 +41,13 @@ uri = "https://mcp.test/mcp"
 scopes = ["read", "write"]
 clients = ["*"]
 servers = ["app"]
+[[resource]]
+uri = "https://builds.test"
+scopes = ["build"]
+clients = ["tag:ci"]
+servers = ["app", "tag:ci"]
+[[workload]]
+tag = "tag:ci"
 """
 
 
