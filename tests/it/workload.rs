@@ -24,6 +24,8 @@ routes = true
 [[workload]]
 tag = "tag:pinned"
 nodes = ["nPINNEDCNTRL"]
+[[workload]]
+tag = "tag:mcp"
 "#;
 
 fn setup() -> Setup {
@@ -39,6 +41,10 @@ uri = "{BUILDS}"
 scopes = ["read", "build", "admin"]
 clients = ["web", "tag:ci", "tag:hub", "tag:pinned"]
 servers = ["builder", "tag:mcp"]
+[[resource]]
+uri = "https://upstream.test"
+scopes = ["read"]
+clients = ["tag:mcp"]
 [[resource]]
 uri = "https://open.test"
 scopes = ["read"]
@@ -172,11 +178,14 @@ fn nobody_else_is_a_workload() {
     }
     "#);
     let funnel = Who { funnel: true, ..CI };
-    // A person, others with tags, the internet, the machine itself, a router, nodes of other tailnets, one that signs in as a person.
-    for who in [ALICE, MCP, INTERNET, funnel, NOBODY, ITSELF, ROUTER, SHARED, SHAREE, KIOSK] {
+    // A person, the internet, the machine itself, a router, nodes of other tailnets, one that signs in as a person.
+    for who in [ALICE, INTERNET, funnel, NOBODY, ITSELF, ROUTER, SHARED, SHAREE, KIOSK] {
         refused(&daemon.send(&who, named("tag:ci")));
         refused(&daemon.send(&who, request(&[])));
     }
+    // Another workload is none but its own, which this resource does not name.
+    refused(&daemon.send(&MCP, named("tag:ci")));
+    assert_eq!(daemon.send(&MCP, request(&[])).error(), "invalid_target");
     // A page in a browser on the node is not the node.
     for (name, value) in [
         ("Origin", "https://evil.test"),
@@ -327,6 +336,37 @@ fn tags_introspect_and_revoke() {
 
 /// A change to a node.
 type Edit<'a> = &'a dyn Fn(&mut Node);
+
+/// RFC 8693: a gateway on a tagged node turns the token that it was called with into one for the next service, with no secret at all.
+#[test]
+fn a_gateway_exchanges_by_its_tag() {
+    let daemon = setup().start();
+    let person = App::confidential(&daemon).login(&ALICE, &[("resource", BUILDS), ("scope", "openid read")]);
+    let exchange = |who: &Who, tag: &str, subject: &str| {
+        let access = "urn:ietf:params:oauth:token-type:access_token";
+        let fields = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("client_id", tag),
+            ("subject_token", subject),
+            ("subject_token_type", access),
+            ("resource", "https://upstream.test"),
+        ];
+        daemon.send(who, Request::post("/token", &fields))
+    };
+    let person = person.member("access_token");
+    let reply = exchange(&MCP, "tag:mcp", &person);
+    assert_eq!(reply.status, 200, "{}", reply.show());
+    let claims = jwt(&reply.member("access_token")).1;
+    let told = ["sub", "client_id", "aud", "scope"].map(|name| claims[name].as_str().unwrap().to_owned());
+    assert_eq!(told, ["userid:1001", "tag:mcp", "https://upstream.test", "read"]);
+    // The tag of another node, a page on this one, and a workload that is not the token's server.
+    refused(&exchange(&CI, "tag:mcp", &person));
+    refused(&exchange(&ALICE, "tag:mcp", &person));
+    assert_eq!(exchange(&CI, "tag:ci", &person).status, 400);
+    // What a workload got for itself is no person's token.
+    let own = token(&daemon, &CI, "tag:ci");
+    assert_eq!(exchange(&MCP, "tag:mcp", &own).error(), "invalid_request");
+}
 
 /// The node is asked for at every introspection: gone, without its tag, a router now, or somebody's, and the token is worth nothing.
 #[test]

@@ -51,6 +51,15 @@
 //! What nobody here knows is dropped as at authorization, since clients repeat what they asked for then. For the rest:
 //! silently answering with the old scope makes clients loop on `insufficient_scope`.
 //!
+//! # A workload is a client
+//! A tag with a `[[workload]]` has a client of its own, made of the rule, so that resources, exchange, introspection and revocation ask
+//! it what they ask every client, and there is one place that decides which nodes it is. It authenticates by nothing that a request
+//! could carry. `*` among the clients of a resource leaves workloads out: whoever wrote it thought of programs that people approve.
+//!
+//! # What a client gets for itself is a grant
+//! A sealed token without a record would be cheaper, and could not be revoked, listed, or ended with its node. The record lives an hour
+//! longer than the token. There is no cap per client: replicas of a service share its subject, and each would end the others' tokens.
+//!
 //! # One resource per token
 //! A token for two resources lets each of them act at the other with the scopes of both (RFC 8707 §3).
 //!

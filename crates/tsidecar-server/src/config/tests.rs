@@ -318,6 +318,7 @@ fn errors_of_workloads() {
         "[[workload]]\ntag = \"tag:ci\"\naccess_token_lifetime = \"1s\"",
         "[[workload]]\ntag = \"tag:ci\"\nsecret_file = \"/x\"",
         &format!("[[workload]]\ntag = \"tag:ci\"{tail}"),
+        "[[exchange]]\ncallers = [\"tag:x\"]\nto = [\"https://a.test\"]",
         &client("grant_types = [\"client_credentials\"]").replace("redirect_uris = [\"https://a.test/cb\"]\n", ""),
     ]), @r#"
     t.toml:1: [[workload]]: needs a key "tag"
@@ -328,6 +329,7 @@ fn errors_of_workloads() {
     t.toml:3: [[workload]] access_token_lifetime: is out of range; allowed: "1m" to "1d"
     t.toml:3: [[workload]] secret_file: there is no key "secret_file" here; allowed: tag, nodes, routes, scopes, access_token_lifetime
     t.toml:4: [[workload]] tag: "tag:ci" is a workload already
+    t.toml:2: [[exchange]] callers: there is no [[workload]] with tag = "tag:x", which says what nodes that is
     t.toml:4: [[client]] grant_types: a public client has no credentials of its own: leave "client_credentials" out of grant_types, or give it a secret or keys (jwks, jwks_uri)
     "#);
     insta::assert_snapshot!(

@@ -6,11 +6,11 @@ use tsidecar_oauth::resource::Entry;
 use tsidecar_oauth::workload::WorkloadRule;
 
 use super::resource::{is_tag, tokens};
-use super::source::{ConfigError, Source, Step::Index, Step::Key};
+use super::source::{ConfigError, Source, Step, Step::Index, Step::Key};
 use super::value::Length;
 use super::{Config, raw};
 
-/// Adds the workloads; every tag that a resource names among its clients must be one.
+/// Adds the workloads; every tag that a resource names among its clients, or a rule of exchange among its callers, must be one.
 pub(super) fn overlay(
     source: &Source,
     file: &[raw::Workload],
@@ -36,15 +36,34 @@ pub(super) fn overlay(
         config.workloads.push(rule);
     }
     for (index, resource) in config.resources.iter().enumerate() {
-        let is_known = |tag: &&String| config.workloads.iter().any(|known| known.tag == **tag);
-        let tags = resource.spec().clients.iter().filter(|id| id.starts_with("tag:"));
-        if let Some(tag) = tags.into_iter().find(|tag| !is_known(tag)) {
-            let message =
-                format!("there is no [[workload]] with tag = {tag:?}, which says what nodes that is");
-            return Err(source.error_in(&[Key("resource"), Index(index), Key("clients")], message));
-        }
+        all_known(
+            source,
+            &[Key("resource"), Index(index), Key("clients")],
+            &resource.spec().clients,
+            config,
+        )?;
+    }
+    for (index, exchange) in config.exchanges.iter().enumerate() {
+        all_known(source, &[Key("exchange"), Index(index), Key("callers")], &exchange.callers, config)?;
     }
     Ok(())
+}
+
+fn all_known(
+    source: &Source,
+    steps: &[Step<'_>],
+    ids: &[String],
+    config: &Config,
+) -> Result<(), ConfigError> {
+    let is_known = |tag: &&String| config.workloads.iter().any(|known| known.tag == **tag);
+    match ids.iter().filter(|id| id.starts_with("tag:")).find(|tag| !is_known(tag)) {
+        Some(tag) => {
+            let message =
+                format!("there is no [[workload]] with tag = {tag:?}, which says what nodes that is");
+            Err(source.error_in(steps, message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn workload(source: &Source, index: usize, raw: &raw::Workload) -> Result<WorkloadRule, ConfigError> {
