@@ -107,7 +107,13 @@ fn a_native_client_becomes_public() {
 #[test]
 fn a_web_application_gets_a_secret_that_does_not_expire() {
     let daemon = open();
-    assert_snapshot!(shown(&register(&daemon, &ALICE, &web())), @r#"
+    let reply = register(&daemon, &ALICE, &web());
+    // The log is at its most talkative.
+    let log = daemon.log();
+    for secret in ["client_secret", "registration_access_token"] {
+        assert!(!log.contains(&reply.member(secret)), "{secret}");
+    }
+    assert_snapshot!(shown(&reply), @r#"
     201
     access-control-allow-origin: *
     access-control-expose-headers: WWW-Authenticate, DPoP-Nonce, Retry-After

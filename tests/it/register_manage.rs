@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::register::{OPEN, native, open, register, registration, web};
 use crate::support::{
     ALICE, BOB, CHALLENGE, Daemon, Reply, Request, Setup, VERIFIER, Who,
+    daemon::SECRET,
     tailnet::{INTERNET, PHONE},
     wire::form,
 };
@@ -48,7 +49,11 @@ impl Registered {
     }
 
     pub(crate) fn authorize(&self, daemon: &Daemon, who: &Who) -> Reply {
-        let query = form(&[
+        self.authorize_with(daemon, who, &[])
+    }
+
+    fn authorize_with(&self, daemon: &Daemon, who: &Who, more: &[(&str, &str)]) -> Reply {
+        let pairs = [
             ("response_type", "code"),
             ("client_id", &self.id),
             ("redirect_uri", &self.redirect_uri),
@@ -56,7 +61,8 @@ impl Registered {
             ("state", "st4te"),
             ("code_challenge", CHALLENGE),
             ("code_challenge_method", "S256"),
-        ]);
+        ];
+        let query = form(&[&pairs, more].concat());
         daemon.send(who, Request::get(&format!("/authorize?{query}")))
     }
 
@@ -218,6 +224,26 @@ fn a_client_removes_itself() {
     let grants = daemon.run(&["grant", "list", "--client", &client.id, "--json"]);
     let grants: Value = serde_json::from_slice(&grants.stdout).unwrap();
     assert_eq!(grants["grants"][0]["revoked"], true, "{grants}");
+}
+
+/// A resource server is told at once, too.
+#[test]
+fn what_a_removed_client_holds_is_not_active() {
+    let resource = "https://tools.test/mcp";
+    let tables = format!(
+        "{OPEN}[[resource]]\nuri = \"{resource}\"\nscopes = [\"use\"]\nclients = [\"*\"]\nservers = [\"web\"]\n"
+    );
+    let daemon = Setup::default().tables(&tables).start();
+    let client = Registered::new(&daemon, &ALICE, &native());
+    let code = client.authorize_with(&daemon, &ALICE, &[("resource", resource)]).redirected("code");
+    let token = client.redeem(&daemon, &ALICE, &code).member("access_token");
+    let active = || {
+        let request = Request::post("/introspect", &[("token", &token)]).basic("web", SECRET);
+        daemon.send(&ALICE, request).json()["active"].clone()
+    };
+    assert_eq!(active(), true);
+    assert_eq!(daemon.send(&ALICE, client.manage("DELETE", None)).status, 204);
+    assert_eq!(active(), false);
 }
 
 /// A33: a page in alice's browser registers, and then leads her to `/authorize`: it is a stranger. So is what alice registered for

@@ -43,6 +43,20 @@
 //! Each grant dies at its next use at once. Telling applications waits until the device is still gone, or the person still not
 //! admitted, thirty seconds later with a tailscaled that was ready all the while: a restart must not log a tailnet out.
 //!
+//! # Who registers and names no method is public where a secret could not be kept
+//! RFC 7591 §2 says `client_secret_basic`. The official SDKs send nothing and obey the answer, and a program on somebody's device
+//! has its secret in a file that every copy of it has; PKCE and the binding of its tokens to the device do more.
+//!
+//! # What a registration asks for is in effect, or it is refused, or it is not echoed
+//! Encrypted answers, pairwise subjects, algorithms that we do not sign with: refused, with the reason, before anybody signs in. What
+//! has no effect here is left out of the echo: `backchannel_logout_uri` (a stranger would make us post to it for ever), `request_uris`
+//! (nothing is fetched at an authorization), `default_max_age`, `client_credentials` (a client that nobody vouches for acts for people
+//! only). `sector_identifier_uri` is verified, though every subject here is public: who names it wants to know that it was looked at.
+//!
+//! # Registered clients are kept by their last use, not by their number
+//! A client that finds itself unknown is stuck, as most are written. So one that was never used goes after a week, and a used one
+//! later than the refresh token that it may still hold; a flood is stopped at its source, by node and hour.
+//!
 //! # A client's registered scope is no ceiling, an unknown scope no error
 //! MCP clients register few scopes and ask for more, and ordinary clients ask for scopes that only other providers know.
 //! What we do not grant is dropped, and the answer says what was granted (RFC 6749 §3.3).
