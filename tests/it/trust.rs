@@ -197,9 +197,13 @@ fn funnel_reaches_public_endpoints_only() {
         assert_eq!(reply.header("location"), None, "{value:?}: {}", reply.show());
     }
     assert_eq!(daemon.tailscaled.asked("whois"), before);
-    for path in ["/admin", "/clients", "/clients/", "/register", "/readyz", "/healthz", "/metrics"] {
+    for path in ["/admin", "/clients", "/clients/", "/readyz", "/healthz", "/metrics"] {
         assert_eq!(daemon.send(&INTERNET, Request::get(path)).status, 404, "{path}");
     }
+    for path in ["/consents", "/device", "/logout"] {
+        assert_eq!(daemon.send(&INTERNET, Request::get(path)).status, 403, "{path}");
+    }
+    assert_eq!(daemon.send(&INTERNET, Request::post("/register", &[])).status, 403);
     let app = App::confidential(&daemon);
     let code = app.code(&ALICE, &[]);
     let login = app.redeem(&INTERNET, &code, &[]);
