@@ -245,3 +245,32 @@ fn we_are_no_redirector_for_strangers() {
     let silent = Visitor::new(app(&daemon, "code", LOOPBACK), &PHONE).authorize(&[("prompt", "none")]);
     assert_eq!(silent.redirected("error"), "consent_required");
 }
+
+/// RFC 9126 §7.3: a pushed request waits for its page, and gives one code, however often the page is answered.
+#[test]
+fn a_pushed_request_waits_for_the_consent() {
+    let daemon = daemon();
+    let app = app(&daemon, "webmcp", WEB);
+    let push = Request { body: app.query(&[]).into_bytes(), ..Request::post("/par", &[]) };
+    let uri = daemon.send(&ALICE, push).member("request_uri");
+    let mut alice = Visitor::new(app, &ALICE);
+    let visit = crate::support::wire::form(&[("client_id", "webmcp"), ("request_uri", &uri)]);
+    let page = alice.send(Request::get(&format!("/authorize?{visit}")));
+    daemon.at(120);
+    assert_eq!(alice.decide(&page, "allow").redirected("state"), "st4te");
+    let second = alice.decide(&page, "allow");
+    assert_eq!(
+        (second.redirect("code"), second.redirected("error")),
+        (None, "invalid_request_uri".to_owned())
+    );
+    // A page that is too old is not renewed: it could outlive the request.
+    let push = Request {
+        body: app.query(&[("scope", "openid groups offline_access")]).into_bytes(),
+        ..Request::post("/par", &[])
+    };
+    let uri = daemon.send(&ALICE, push).member("request_uri");
+    let visit = crate::support::wire::form(&[("client_id", "webmcp"), ("request_uri", &uri)]);
+    let page = alice.send(Request::get(&format!("/authorize?{visit}")));
+    daemon.at(721);
+    assert_eq!(alice.decide(&page, "allow").redirected("error"), "invalid_request_uri");
+}

@@ -140,6 +140,12 @@ fn an_administrator_sees_what_people_have_allowed() {
         json(&["--user", "userid:1001", "--client", "webmcp"])["consents"].as_array().unwrap().len(),
         1
     );
+    // What is used is kept: that is written down once a day, and nobody waits for it.
+    let used_at = || json(&[])["consents"][0]["used_at"].as_u64().unwrap();
+    let before = used_at();
+    daemon.at(2 * 86_400);
+    assert!(Visitor::new(stranger(&daemon), &ALICE).authorize(&[]).redirect("code").is_some());
+    daemon.eventually("the use is written down", || used_at() >= before + 2 * 86_400);
     for none in [["--user", "userid:1"], ["--client", "cli"]] {
         assert_eq!(json(&none), serde_json::json!({"consents": []}));
     }
