@@ -16,7 +16,7 @@
 //! | A10 | unknown client, bad redirect | `it/authorize.rs` `pages_for_people_where_a_redirect_would_be_unsafe` |
 //! | A11 | XSS in reflected strings | here; in forms of `form_post`: `it/form_post.rs` `a_state_cannot_break_out` |
 //! | A12 | forged headers, other local users | `it/trust.rs`, and through the real serve `tests/tailnet` |
-//! | A13 | Funnel | `it/trust.rs` `funnel_reaches_public_endpoints_only` |
+//! | A13 | Funnel | `it/trust.rs` `funnel_reaches_public_endpoints_only`, `it/discovery.rs` `the_internet_is_told_…`; through the real serve `tests/tailnet`: `test_funnel.py`, `test_hosted.py` |
 //! | A14 | addresses and users mixed up | `it/trust.rs` `nothing_is_remembered_of_an_address`, `it/flow_code.rs` |
 //! | A15 | fetching for clients (SSRF): private addresses, rebinding, redirects, bombs, slow hosts | `outbound/tests.rs`; addresses: `tsidecar-oauth` `address.rs`; nothing that a request names: `it/outbound.rs`; documents: `it/cimd.rs` `nothing_is_fetched_from_where_strangers_have_no_business` |
 //! | A16 | a document of another `client_id`, changed between authorization and redemption, another host shown than used | `it/cimd.rs` `a_document_that_describes_no_client`, `a_document_that_changes_between_authorization_and_redemption`; rules: `tsidecar-oauth` `cimd.rs` |

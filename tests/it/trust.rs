@@ -6,6 +6,7 @@ use insta::assert_snapshot;
 use serde_json::json;
 use tsidecar_server::demo::{Fault, Script};
 
+use crate::register;
 use crate::support::{
     ALICE, App, BOB, CI, Daemon, Request, Setup, Who,
     tailnet::{INTERNET, ITSELF, NOBODY, through_serve, v6},
@@ -203,7 +204,8 @@ fn funnel_reaches_public_endpoints_only() {
     for path in ["/consents", "/device", "/logout"] {
         assert_eq!(daemon.send(&INTERNET, Request::get(path)).status, 403, "{path}");
     }
-    assert_eq!(daemon.send(&INTERNET, Request::post("/register", &[])).status, 403);
+    let registration = register::registration(&register::native());
+    assert_eq!(daemon.send(&INTERNET, registration).error(), "access_denied", "off by default");
     let app = App::confidential(&daemon);
     let code = app.code(&ALICE, &[]);
     let login = app.redeem(&INTERNET, &code, &[]);
