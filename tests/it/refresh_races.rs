@@ -14,15 +14,16 @@ use std::{
 
 use serde_json::json;
 
-use crate::dpop;
 use crate::support::{
     ALICE, App, BOB, Daemon, Reply, Request, Who,
     browser::RESOURCE,
     proof::Prover,
     tailnet::{INTERNET, PHONE},
     through_serve,
+    visitor::{answer, form_token},
     wire::Connection,
 };
+use crate::{dpop, register};
 
 const DAY: i64 = 86_400;
 
@@ -272,36 +273,72 @@ fn the_grace_is_for_the_same_place() {
     assert_eq!(app.refresh(&ALICE, &newest, &[]).status, 200);
 }
 
-/// An administrator ends the family while its processes refresh: whoever was answered before has a token that is dead now.
+/// A client that registered itself, at somebody's device; whom it does not belong to allows it on a page once.
+fn registered<'d>(daemon: &'d Daemon, by: &Who) -> App<'d> {
+    let metadata = json!({ "client_name": "Probe", "redirect_uris": ["http://127.0.0.1:8123/callback"],
+        "token_endpoint_auth_method": "none" });
+    let id = register::register(daemon, by, &metadata).member("client_id").leak();
+    let app = App { id, ..App::public(daemon) };
+    let first = app.authorize(&ALICE, &[]);
+    if first.status == 200 {
+        let target = "/authorize/consent".to_owned();
+        let allowed = daemon.send(&ALICE, Request { target, ..answer(&form_token(&first), "allow") });
+        allowed.redirected("code");
+    }
+    app
+}
+
 #[test]
-fn nothing_lives_on_after_an_administrator_ended_it() {
-    let daemon = Daemon::new();
-    let app = App::public(&daemon);
-    for _ in 0..3 {
+fn ten_processes_of_a_client_that_registered_itself() {
+    let daemon = register::open();
+    for by in [&ALICE, &BOB] {
+        let app = registered(&daemon, by);
         let mut token = app.login(&ALICE, &[]).member("refresh_token");
-        let (revoked, tokens) = thread::scope(|scope| {
-            let refreshing = scope.spawn(|| {
-                let mut tokens = vec![token.clone()];
-                loop {
-                    let reply = app.refresh(&ALICE, &token, &[]);
-                    if reply.status != 200 {
-                        assert_eq!(reply.error(), "invalid_grant");
-                        return tokens;
-                    }
-                    token = reply.member("refresh_token");
-                    tokens.push(reply.member("access_token"));
-                    tokens.push(token.clone());
-                }
+        for _ in 0..3 {
+            token = one_successor(&at_once(&daemon, &vec![app.renewal(&token, &[]); PROCESSES]));
+        }
+        assert_eq!(app.refresh(&ALICE, &token, &[]).status, 200, "the family is alive");
+    }
+}
+
+/// Refreshes until it is refused; every token that it was given, and the refusal.
+fn refresh_until_refused(app: &App<'_>, mut token: String) -> (Vec<String>, String) {
+    let mut tokens = vec![token.clone()];
+    loop {
+        let reply = app.refresh(&ALICE, &token, &[]);
+        if reply.status != 200 {
+            return (tokens, reply.error());
+        }
+        token = reply.member("refresh_token");
+        tokens.extend([reply.member("access_token"), token.clone()]);
+    }
+}
+
+/// The family is ended while its processes refresh, by an administrator, by the person who takes back what they allowed, or with
+/// its client: whoever was answered before has a token that is dead now.
+#[test]
+fn nothing_lives_on_after_it_was_ended() {
+    let daemon = register::open();
+    for _ in 0..3 {
+        for (app, command, error) in [
+            (App::public(&daemon), ["grant", "revoke", "--client"].as_slice(), "invalid_grant"),
+            (registered(&daemon, &BOB), &["consent", "revoke", "--client"], "invalid_grant"),
+            (registered(&daemon, &ALICE), &["client", "remove"], "invalid_client"),
+        ] {
+            let token = app.login(&ALICE, &[]).member("refresh_token");
+            let (ended, (tokens, refusal)) = thread::scope(|scope| {
+                let refreshing = scope.spawn(|| refresh_until_refused(&app, token));
+                let ended = daemon.run(&[command, &[app.id]].concat());
+                (ended, refreshing.join().unwrap())
             });
-            let revoked = daemon.run(&["grant", "revoke", "--client", app.id]);
-            (revoked, refreshing.join().unwrap())
-        });
-        assert!(revoked.status.success(), "{revoked:?}");
-        for token in tokens {
-            if token.starts_with("tsrt_") {
-                is_dead(&app, &token);
-            } else {
-                assert_eq!(app.userinfo(&ALICE, &token).status, 401);
+            assert!(ended.status.success(), "{ended:?}");
+            assert!([error, "invalid_grant"].contains(&refusal.as_str()), "{command:?}: {refusal}");
+            for token in tokens {
+                if token.starts_with("tsrt_") {
+                    assert_eq!(app.refresh(&ALICE, &token, &[]).error(), error, "{command:?}");
+                } else {
+                    assert_eq!(app.userinfo(&ALICE, &token).error(), "invalid_token", "{command:?}");
+                }
             }
         }
     }
