@@ -91,10 +91,17 @@ impl Trusted {
         Self(entries)
     }
 
-    /// Tells whether a document is trusted.
+    /// Tells whether a document is trusted. Its id is an [`IdUrl`](crate::cimd::IdUrl), so no dot segment is in it.
     pub fn names(&self, id: &str) -> bool {
-        self.0.iter().any(|entry| entry == id || (entry.ends_with('/') && id.starts_with(entry.as_str())))
+        self.0.iter().any(|entry| entry == id || (entry.ends_with('/') && lies_under(entry, id)))
     }
+}
+
+/// Whether an id lies under a prefix for every server. Escapes may be decoded twice and segments cut at a semicolon, so that what
+/// begins with the prefix leads out of it: with these in the rest of its path, only the whole id can be named.
+fn lies_under(prefix: &str, id: &str) -> bool {
+    let path = id.strip_prefix(prefix).map(|rest| rest.split('?').next().unwrap_or_default());
+    path.is_some_and(|path| !path.contains(['%', ';']))
 }
 
 /// Judges a client for one person and one (registered) redirect URI. `approval` is what an administrator approved, if anything.
@@ -204,6 +211,32 @@ mod tests {
         }
         let port = document("https://apps.test/a", &["https://apps.test:8443/cb"]);
         assert_eq!(judge(&port, "https://apps.test:8443/cb"), Assurance::Stranger);
+    }
+
+    /// A38: another tenant of the host, whose document lies outside the prefix for those servers that decode a path before they
+    /// read it (nginx `%2f`), take a backslash for a slash (IIS) or cut segments at a semicolon (Tomcat).
+    #[test]
+    fn a_prefix_names_nothing_that_a_server_may_read_as_outside() {
+        let trusted = Trusted::new(vec!["https://h.test/team-a/".into(), "https://h.test/one;v=%41".into()]);
+        for id in [
+            "https://h.test/team-a/c.json",
+            "https://h.test/team-a/b/c.json?of=%2f;",
+            "https://h.test/one;v=%41",
+        ] {
+            assert!(trusted.names(id), "{id}");
+        }
+        for id in [
+            "https://h.test/team-a/..%2fteam-b/c.json",
+            "https://h.test/team-a/..%5Cteam-b/c.json",
+            "https://h.test/team-a/..;/team-b/c.json",
+            "https://h.test/team-a/..%252fteam-b/c.json",
+            "https://h.test/team-a/..%3b/team-b/c.json",
+            "https://h.test/team-a/;/c.json",
+            "https://h.test/one;v=%41/c.json",
+            "https://h.test/team-b/c.json",
+        ] {
+            assert!(!trusted.names(id), "{id}");
+        }
     }
 
     /// A34: an approval is of what was seen; any change ends it.

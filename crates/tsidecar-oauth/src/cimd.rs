@@ -29,7 +29,7 @@ pub enum IdUrlError {
     NoPath,
     /// Two parsers might read it differently, or it can be written in another way.
     #[error(
-        "is not in its one usual spelling: small letters in scheme and host, no \":443\", no empty or dot segments, no empty query"
+        "is not in its one usual spelling: small letters in scheme and host, no \":443\", no empty or dot segments, no encoded slash, backslash, dot or NUL in the path, no empty query"
     )]
     Spelling,
 }
@@ -49,6 +49,7 @@ impl IdUrl {
     /// use tsidecar_oauth::cimd::IdUrl;
     /// assert!(IdUrl::parse("https://app.test/oauth/client.json").is_ok());
     /// assert!(IdUrl::parse("https://app.test/a/%2e%2e/client.json").is_err());
+    /// assert!(IdUrl::parse("https://app.test/a/..%2fb/client.json").is_err());
     /// ```
     pub fn parse(text: &str) -> Result<Self, IdUrlError> {
         let fetched = FetchUrl::parse(text)?;
@@ -63,7 +64,7 @@ impl IdUrl {
         if path == "/" {
             return Err(IdUrlError::NoPath);
         }
-        if path.contains("//") {
+        if path.contains("//") || may_lead_elsewhere(path) {
             return Err(IdUrlError::Spelling);
         }
         Ok(Self(fetched))
@@ -84,6 +85,17 @@ impl fmt::Display for IdUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// Whether a server may read a path in another way than it stands there: many decode it before they look for its segments (nginx),
+/// take a backslash for a slash (IIS), end it at a NUL, or cut segments at a semicolon (Tomcat).
+fn may_lead_elsewhere(path: &str) -> bool {
+    let decoded_early = path.split('%').skip(1).any(|rest| {
+        let code = rest.get(..2).unwrap_or_default();
+        ["2f", "5c", "2e", "00"].iter().any(|bad| code.eq_ignore_ascii_case(bad))
+    });
+    let cut = path.split('/').filter_map(|segment| segment.split_once(';'));
+    decoded_early || cut.map(|(name, _)| name).any(|name| matches!(name, "" | "." | ".."))
 }
 
 fn escapes_are_whole(text: &str) -> bool {
@@ -186,6 +198,8 @@ mod tests {
             "https://app.test/c/",
             "https://app.test/c?tenant=1",
             "https://app.test/%41",
+            "https://app.test/c;v=1",
+            "https://app.test/c?next=a%2fb..;",
             "https://93.184.215.14/c",
             "https://[2600::1]/c",
         ] {
@@ -212,6 +226,16 @@ mod tests {
             ("https://app.test/a/%2e%2E/c", IdUrlError::Spelling),
             ("https://app.test/%2e/c", IdUrlError::Spelling),
             ("https://app.test/.%2e/c", IdUrlError::Spelling),
+            ("https://app.test/a/..%2fb/c.json", IdUrlError::Spelling),
+            ("https://app.test/a/..%2Fb/c.json", IdUrlError::Spelling),
+            ("https://app.test/a/..%5cb/c.json", IdUrlError::Spelling),
+            ("https://app.test/a/..%5Cb/c.json", IdUrlError::Spelling),
+            ("https://app.test/a/..;/b/c.json", IdUrlError::Spelling),
+            ("https://app.test/a/.;v=1/c.json", IdUrlError::Spelling),
+            ("https://app.test/a/;/c.json", IdUrlError::Spelling),
+            ("https://app.test/c%2ejson", IdUrlError::Spelling),
+            ("https://app.test/c%00.json", IdUrlError::Spelling),
+            ("https://app.test/a/..\\b/c.json", IdUrlError::Uri(UriError::Malformed)),
             ("https://app.test/c#", IdUrlError::Uri(UriError::Fragment)),
             ("https://u@app.test/c", IdUrlError::Uri(UriError::UserInfo)),
             ("https://@app.test/c", IdUrlError::Uri(UriError::Host)),
@@ -330,10 +354,11 @@ mod tests {
 
     proptest! {
         /// What is an id is what the parser of URLs makes of it, so no other spelling leads to the same document; and it leads to the
-        /// host that stands in it.
+        /// host that stands in it. Nor do the readings of servers lead elsewhere: those that decode the path before they look for
+        /// its segments, take a backslash for a slash, or cut segments at a semicolon.
         #[test]
         fn no_two_ids_are_one_url(
-            text in r"https://(app\.test|a\.test:8443|[a-zA-Z0-9.%:@-]{1,12}|\[::1\])(/[?#.%2eE:aA@/-]{0,12})?"
+            text in r"https://(app\.test|a\.test:8443|[a-zA-Z0-9.%:@-]{1,12}|\[::1\])(/([?#.;%2eE:aA@/-]|\.\.|%2[eEfF]|%5[cC]|%00|%41){0,12})?"
         ) {
             let Ok(id) = IdUrl::parse(&text) else { return Ok(()) };
             let url = Url::parse(&text).unwrap();
@@ -343,7 +368,14 @@ mod tests {
             prop_assert!(port.is_some_and(|port| port.is_empty() || (port.starts_with(':') && port != ":443")));
             let path = target.split('?').next().unwrap();
             let dots = ["/../", "/./", "//"].iter().any(|dots| path.contains(dots));
-            prop_assert!(path.len() > 1 && !dots && !path.to_ascii_lowercase().contains("/%2e/"));
+            prop_assert!(path.len() > 1 && !dots);
+            // The alphabet has none of `=&+`, so the decoder of forms decodes the path and nothing else.
+            let (decoded, _) = url::form_urlencoded::parse(path.as_bytes()).next().unwrap();
+            let decoded = decoded.replace('\\', "/");
+            let segments: Vec<_> = decoded.split('/').map(|segment| segment.split(';').next().unwrap()).collect();
+            prop_assert_eq!(segments.len(), path.split('/').count());
+            let bad = |segment: &&str| matches!(*segment, "." | "..") || segment.contains('\0');
+            prop_assert!(!segments.iter().any(bad) && !segments[1..segments.len() - 1].contains(&""));
         }
 
         /// Whatever a document says, it makes a client of its own URL without a secret, or none.

@@ -112,6 +112,11 @@ mod tests {
             ("https://docs.tail.test/other.json", Trust::Stranger),
             ("https://docs.tail.test:8443/clients/app.json", Trust::Stranger),
             ("https://docs.tail.test/clients/%2e%2e/other.json", Trust::Stranger),
+            ("https://docs.tail.test/clients/..%2fother.json", Trust::Stranger),
+            ("https://docs.tail.test/clients/..%5cother.json", Trust::Stranger),
+            ("https://docs.tail.test/clients/..;/other.json", Trust::Stranger),
+            ("https://docs.tail.test/clients/..%252fother.json", Trust::Stranger),
+            ("https://docs.tail.test/clients/app.json?of=a%2fb", Trust::Administrator),
             ("https://nas.tail.test/clients/app.json", Trust::Stranger),
             ("https://docs.tail.test.evil.test/clients/", Trust::Stranger),
         ] {
