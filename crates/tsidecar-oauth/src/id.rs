@@ -13,6 +13,9 @@ use crate::fresh::FreshId;
 /// The prefix that only subjects of people carry (RFC 9700 §4.15: a client must never look like a user).
 const USER_PREFIX: &str = "userid:";
 
+/// The prefix of the subjects of workloads, which are tags.
+const TAG_PREFIX: &str = "tag:";
+
 /// What is wrong with the text of an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -25,8 +28,8 @@ pub enum IdError {
     /// A character outside printable ASCII (RFC 6749 appendix A.1).
     #[error("has a character outside printable ASCII")]
     Character,
-    /// Starts with `userid:`, which is kept for the subjects of people.
-    #[error("starts with \"userid:\", which is kept for people")]
+    /// Starts with `userid:` or `tag:`, which are kept for the subjects of people and workloads.
+    #[error("starts with \"userid:\" or \"tag:\", which are kept for people and workloads")]
     Reserved,
 }
 
@@ -90,10 +93,10 @@ impl Subject {
     /// The subject that a rule gives to a tagged node (`taggedIdentity`).
     ///
     /// # Errors
-    /// [`IdError`] when the text is empty, longer than 255 bytes, not printable ASCII, or starts with `userid:`.
+    /// [`IdError`] when the text is empty, longer than 255 bytes, not printable ASCII, or starts with `userid:` or `tag:`.
     pub fn tagged(text: &str) -> Result<Self, IdError> {
         printable(text, 255)?;
-        if text.starts_with(USER_PREFIX) {
+        if text.starts_with(USER_PREFIX) || text.starts_with(TAG_PREFIX) {
             return Err(IdError::Reserved);
         }
         Ok(Self(text.to_owned()))
@@ -106,6 +109,7 @@ impl Subject {
     pub fn parse(text: &str) -> Result<Self, IdError> {
         match text.strip_prefix(USER_PREFIX) {
             Some(id) => id.parse().map(Self::user).map_err(|_| IdError::Reserved),
+            None if text.starts_with(TAG_PREFIX) => ClientId::parse(text).map(|tag| Self::client(&tag)),
             None => Self::tagged(text),
         }
     }

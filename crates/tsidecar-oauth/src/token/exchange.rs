@@ -9,14 +9,14 @@ use crate::client::{AuthMethod, Client};
 use crate::error::ErrorCode;
 use crate::fresh::FreshId;
 use crate::grant::{Actor, Exchange, Grant, GrantFacts, Holder};
-use crate::id::{ClientId, GrantId};
+use crate::id::{ClientId, GrantId, Subject};
 use crate::identity::Identity;
 use crate::issued::IssuedToken;
 use crate::params::Params;
 use crate::policy::{Denied, Policy};
 use crate::requested::RequestedClaims;
 use crate::resource::{Resource, Source};
-use crate::scope::Scope;
+use crate::scope::{Scope, ScopeToken};
 use crate::secret::TokenText;
 use crate::time::{Lifetime, UnixTime};
 
@@ -312,7 +312,11 @@ pub fn exchange(basis: &Basis<'_>, asked: Option<&Scope>, fresh: FreshId) -> Res
     if let Some(client) = caller.client {
         policy.admit(client, identity).map_err(ExchangeError::Denied)?;
     }
-    let scope = given_scope(target, subject.scope(), right.scopes.as_deref(), asked)?;
+    // Whatever else is open: a caller that may have some scopes only gets no others, for itself or for people.
+    let open = |token: &ScopeToken| {
+        right.opens(token, subject.scope()) && caller.client.is_none_or(|client| client.may_have(token))
+    };
+    let scope = given_scope(target, open, asked)?;
     let ends = [subject.expires_at(), basis.actor.and_then(|actor| actor.expires_at())];
     let own = now.after(life(target, caller.client));
     let expires_at = ends.into_iter().flatten().fold(own, UnixTime::min);
@@ -336,13 +340,23 @@ pub fn exchange(basis: &Basis<'_>, asked: Option<&Scope>, fresh: FreshId) -> Res
         expires_at,
         idle: None,
     };
-    Ok(Grant::new(GrantId::new(&facts.subject, fresh), draft, now))
+    // Among the caller's grants, not the person's: a busy gateway makes thousands, and whoever looks through a person's grants need
+    // not look through these. They fall with their parent, which is among them.
+    Ok(Grant::new(GrantId::new(&Subject::client(caller.id), fresh), draft, now))
 }
 
 /// What lets a caller exchange at all.
 struct Right<'a> {
-    /// What a rule says may be given; `None` is what the subject token has.
-    scopes: Option<Vec<&'a str>>,
+    /// What rules say may be given.
+    named: Vec<&'a str>,
+    /// Whether what the subject token has may be given.
+    held: bool,
+}
+
+impl Right<'_> {
+    fn opens(&self, token: &ScopeToken, held: &Scope) -> bool {
+        self.named.contains(&token.as_str()) || (self.held && held.contains(token.as_str()))
+    }
 }
 
 /// A rule that names everything, or: the caller is the resource that the subject token is for, and the target names the caller. That
@@ -356,9 +370,9 @@ fn right<'a>(basis: &Basis<'a>, target: &Resource) -> Result<Right<'a>, Exchange
     let rules: Vec<_> = basis.rules.iter().filter(holding).collect();
     if !rules.is_empty() {
         // Rules only add; one without scopes adds what the token has.
-        let named = rules.iter().map(|rule| rule.scopes.as_deref()).collect::<Option<Vec<_>>>();
-        let scopes = named.map(|lists| lists.into_iter().flatten().map(String::as_str).collect());
-        return Ok(Right { scopes });
+        let named = rules.iter().filter_map(|rule| rule.scopes.as_deref()).flatten();
+        let held = rules.iter().any(|rule| rule.scopes.is_none());
+        return Ok(Right { named: named.map(String::as_str).collect(), held });
     }
     if !serves {
         return Err(ExchangeError::NotForCaller);
@@ -368,7 +382,7 @@ fn right<'a>(basis: &Basis<'a>, target: &Resource) -> Result<Right<'a>, Exchange
     if !is_named {
         return Err(ExchangeError::Target);
     }
-    Ok(Right { scopes: None })
+    Ok(Right { named: Vec::new(), held: true })
 }
 
 /// Who acts afterwards: the actor before all that acted already; without an actor token nobody new, and nobody is forgotten.
@@ -384,8 +398,9 @@ fn actors(basis: &Basis<'_>) -> Result<Vec<Actor>, ExchangeError> {
         }
     };
     if let Some(named) = basis.subject.may_act() {
-        let acts = acting.as_ref().map_or(basis.caller.id.as_str(), |actor| actor.subject.as_str());
-        if acts != named {
+        // The caller, acting for itself: a person with a name like the caller's is somebody else.
+        let is_own = basis.actor.is_none_or(|actor| !matches!(actor.grant.facts().holder, Holder::Person(_)));
+        if !is_own || basis.caller.id.as_str() != named {
             return Err(ExchangeError::MayAct);
         }
     }
@@ -403,20 +418,10 @@ fn actors(basis: &Basis<'_>) -> Result<Vec<Actor>, ExchangeError> {
 /// as everywhere; what the target knows and may not be given is refused (RFC 8693 §2.2.2).
 fn given_scope(
     target: &Resource,
-    held: &Scope,
-    by_rule: Option<&[&str]>,
+    open: impl Fn(&ScopeToken) -> bool,
     asked: Option<&Scope>,
 ) -> Result<Scope, ExchangeError> {
-    let open: Scope = target
-        .spec()
-        .scopes
-        .iter()
-        .filter(|token| match by_rule {
-            Some(names) => names.contains(&token.as_str()),
-            None => held.contains(token.as_str()),
-        })
-        .cloned()
-        .collect();
+    let open: Scope = target.spec().scopes.iter().filter(|token| open(token)).cloned().collect();
     let given = match asked.map(|asked| target.part_of(asked)) {
         Some(known) if !known.is_subset_of(&open) => return Err(ExchangeError::Scope),
         Some(known) if !known.is_empty() => known,

@@ -296,6 +296,35 @@ fn who_acts_is_named() {
     assert_eq!(stolen.refused(), E::ActorToken);
 }
 
+/// Rules only add: one without scopes adds what the token has, whatever others say.
+#[test]
+fn rules_add_to_each_other() {
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let rule = |scopes: Option<&[&str]>| ExchangeRule {
+        callers: list(&["gateway"]),
+        to: list(&[UPSTREAM]),
+        scopes: scopes.map(list),
+        ..ExchangeRule::default()
+    };
+    let given = |rules: Vec<ExchangeRule>| scope_of(Case { rules, ..Case::default() }.run(None)).unwrap();
+    assert_eq!(given(vec![rule(Some(&["write"]))]), "write");
+    assert_eq!(given(vec![rule(Some(&["write"])), rule(None)]), "read write");
+    assert_eq!(given(vec![rule(None)]), "read");
+}
+
+/// A person whose subject is the name of the one who may act is not that one.
+#[test]
+fn may_act_names_the_caller_and_nobody_with_its_name() {
+    let token = || IssuedToken::Jwt(JwtAccess { may_act: Some("gateway".to_owned()), ..jwt(GATEWAY) });
+    assert!(Case { token: token(), ..Case::default() }.acting().run(None).is_ok());
+    let mut person = Case { token: token(), ..Case::default() }.acting();
+    if let Some((_, actor)) = &mut person.actor {
+        let facts = GrantFacts { holder: grant().facts().holder.clone(), ..actor.facts().clone() };
+        *actor = Grant::from_stored(actor.id(), facts, actor.state());
+    }
+    assert_eq!(person.refused(), ExchangeError::MayAct);
+}
+
 #[test]
 fn parameters() {
     use ExchangeError as E;
