@@ -14,6 +14,7 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
 const GATEWAY: &str = "https://gateway.test/mcp";
 const UPSTREAM: &str = "https://upstream.test/mcp";
+const THIRD: &str = "https://third.test/mcp";
 const VAULT: &str = "https://vault.test/";
 
 fn setup() -> Setup {
@@ -33,10 +34,12 @@ fn setup() -> Setup {
         &[
             client("gateway", ""),
             client("upstream", ""),
+            client("third", ""),
             client("stranger", ""),
             client("closed", "allow = { users = [\"bob@example.com\"] }"),
             resource(GATEWAY, r#"["cli", "gateway", "closed"]"#, r#"["gateway", "closed"]"#, ""),
             resource(UPSTREAM, r#"["gateway", "closed", "upstream"]"#, r#"["upstream"]"#, ""),
+            resource(THIRD, r#"["upstream", "third"]"#, r#"["third"]"#, ""),
             resource(VAULT, r#"["*"]"#, "[]", ""),
             format!(
                 "[[exchange]]\ncallers = [\"gateway\"]\nto = [\"{VAULT}\"]\nusers = [\"alice@example.com\"]\nscopes = [\"write\"]\n"
@@ -64,9 +67,9 @@ fn exchanged(daemon: &Daemon, client: &str, pairs: &[(&str, &str)]) -> Reply {
     daemon.send(&BOB, ask(client, pairs))
 }
 
-/// The gateway's own token, by which it acts.
+/// A client's own token, by which it acts.
 fn actor(daemon: &Daemon, client: &str) -> String {
-    let request = Request::post("/token", &[("grant_type", "client_credentials"), ("resource", GATEWAY)]);
+    let request = Request::post("/token", &[("grant_type", "client_credentials")]);
     daemon.send(&BOB, request.basic(client, SECRET)).member("access_token")
 }
 
@@ -318,4 +321,50 @@ fn who_may_act_is_said_and_held_to() {
         let reply = exchanged(&daemon, "gateway", &[("subject_token", &alice), ("resource", UPSTREAM)]);
         assert_eq!(reply.status, status, "{}", reply.show());
     }
+}
+
+/// RFC 8693 §4.1 over several hops: nested, the newest outermost, four deep at most; all of it falls with the first grant.
+#[test]
+fn a_chain_of_services_is_nested_and_falls_as_a_whole() {
+    let daemon = setup().start();
+    let login = App::public(&daemon).login(&ALICE, &[("resource", GATEWAY), ("scope", "openid read")]);
+    let hop = |client: &str, token: &str, target: &str| {
+        let own = actor(&daemon, client);
+        let acting = [("actor_token", own.as_str()), ("actor_token_type", ACCESS)];
+        let subject = [("subject_token", token), ("resource", target)];
+        exchanged(&daemon, client, &[subject, acting].concat())
+    };
+    let first = hop("gateway", &login.member("access_token"), UPSTREAM).member("access_token");
+    let second = hop("upstream", &first, THIRD).member("access_token");
+    let upstream = json!({ "sub": "upstream", "client_id": "upstream" });
+    let mut act = upstream.clone();
+    act["act"] = json!({ "sub": "gateway", "client_id": "gateway" });
+    assert_eq!(jwt(&second).1["act"], act);
+    let told = Request::post("/introspect", &[("token", &second)]).basic("third", SECRET);
+    assert_eq!(daemon.send(&BOB, told).json()["act"], act);
+    // To itself, without an actor: third and fourth exchange; there is no fifth.
+    let again = |token: &str| exchanged(&daemon, "third", &[("subject_token", token), ("resource", THIRD)]);
+    let fourth = again(&again(&second).member("access_token")).member("access_token");
+    assert_eq!(jwt(&fourth).1["act"], act, "nobody who acted is forgotten");
+    assert_eq!(again(&fourth).error(), "invalid_request");
+    assert!(is_active(&daemon, "third", &fourth));
+    let revoke = Request::post("/revoke", &[("token", &login.member("refresh_token")), ("client_id", "cli")]);
+    assert_eq!(daemon.send(&ALICE, revoke).status, 200);
+    for token in [&second, &fourth] {
+        assert!(!is_active(&daemon, "third", token), "a descendant outlives the first grant");
+    }
+}
+
+/// A busy gateway makes thousands: they do not stand in the way of what is looked for among the person's own grants.
+#[test]
+fn what_a_gateway_gets_is_not_among_the_persons_grants() {
+    let daemon = setup().start();
+    let alice = token_of_alice(&daemon);
+    for _ in 0..300 {
+        let reply = exchanged(&daemon, "gateway", &[("subject_token", &alice), ("resource", UPSTREAM)]);
+        assert_eq!(reply.status, 200, "{}", reply.show());
+    }
+    let more = [("resource", GATEWAY), ("scope", "write")];
+    let step_up = App::public(&daemon).login(&ALICE, &more);
+    assert_eq!(step_up.member("scope"), "write read", "what was granted before is kept");
 }

@@ -15,6 +15,8 @@ pub enum MarkKind {
     Proof,
     /// A pushed request (RFC 9126): who is the client id.
     Pushed,
+    /// A form of ours that was answered: who is the person.
+    Form,
 }
 
 /// The mark of one `jti`.
@@ -32,6 +34,7 @@ impl Mark {
             MarkKind::Assertion => b"assertion",
             MarkKind::Proof => b"proof",
             MarkKind::Pushed => b"pushed",
+            MarkKind::Form => b"form",
         };
         let mut hash = Sha256::new();
         for part in [name, who.as_bytes(), jti.as_bytes()] {

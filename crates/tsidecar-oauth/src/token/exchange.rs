@@ -71,8 +71,8 @@ pub enum ExchangeError {
         "the subject_token is not for this client: it must be one of the resource's servers, or an administrator names it in an [[exchange]] rule"
     )]
     NotForCaller,
-    /// The actor token is none of ours, has expired, was revoked, or was issued to another client.
-    #[error("the actor_token is not a valid access token of this client")]
+    /// The actor token is none of ours, has expired, was revoked, or is not one that the caller got for itself.
+    #[error("the actor_token is not a valid access token that this client got for itself")]
     ActorToken,
     /// The subject token says who may act, and it is not this one (RFC 8693 §4.4).
     #[error("the subject_token names another one who may act (may_act)")]
@@ -390,17 +390,19 @@ fn actors(basis: &Basis<'_>) -> Result<Vec<Actor>, ExchangeError> {
     let before = basis.subject.grant.facts().exchange.as_ref().map_or(&[][..], |exchange| &exchange.actors);
     let acting = match basis.actor {
         None => None,
-        Some(actor) if actor.grant.facts().client != *basis.caller.id => {
-            return Err(ExchangeError::ActorToken);
-        }
         Some(actor) => {
-            Some(Actor { subject: actor.grant.facts().subject.clone(), client: basis.caller.id.clone() })
+            let facts = actor.grant.facts();
+            // What the caller has of another person is nobody who could act for this one.
+            let is_own = !matches!(facts.holder, Holder::Person(_)) && facts.client == *basis.caller.id;
+            if !is_own {
+                return Err(ExchangeError::ActorToken);
+            }
+            Some(Actor { subject: facts.subject.clone(), client: facts.client.clone() })
         }
     };
     if let Some(named) = basis.subject.may_act() {
-        // The caller, acting for itself: a person with a name like the caller's is somebody else.
-        let is_own = basis.actor.is_none_or(|actor| !matches!(actor.grant.facts().holder, Holder::Person(_)));
-        if !is_own || basis.caller.id.as_str() != named {
+        // Whoever acts is the caller, with a token of its own or without one.
+        if basis.caller.id.as_str() != named {
             return Err(ExchangeError::MayAct);
         }
     }

@@ -312,9 +312,9 @@ fn rules_add_to_each_other() {
     assert_eq!(given(vec![rule(None)]), "read");
 }
 
-/// A person whose subject is the name of the one who may act is not that one.
+/// What the caller has of another person is no actor, whatever that person is called.
 #[test]
-fn may_act_names_the_caller_and_nobody_with_its_name() {
+fn nobody_acts_but_the_caller_itself() {
     let token = || IssuedToken::Jwt(JwtAccess { may_act: Some("gateway".to_owned()), ..jwt(GATEWAY) });
     assert!(Case { token: token(), ..Case::default() }.acting().run(None).is_ok());
     let mut person = Case { token: token(), ..Case::default() }.acting();
@@ -322,7 +322,7 @@ fn may_act_names_the_caller_and_nobody_with_its_name() {
         let facts = GrantFacts { holder: grant().facts().holder.clone(), ..actor.facts().clone() };
         *actor = Grant::from_stored(actor.id(), facts, actor.state());
     }
-    assert_eq!(person.refused(), ExchangeError::MayAct);
+    assert_eq!(person.refused(), ExchangeError::ActorToken);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! The page that asks a person whether they allow a stranger, and what they answer.
 //!
-//! Allowing is remembered, durably, before the code is given out; a form that is sent twice is answered twice, with another code of a
-//! minute each, as the same request would be that is made again after the page. It gives nothing again that was withdrawn since it
-//! was shown, and nothing that the page did not say.
+//! Allowing is remembered, durably, before the code is given out. Each page takes one answer: a replay and a second submit are
+//! refused, whatever they say. It gives nothing again that was withdrawn since it was shown, and nothing that the page did not say.
 
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use tsidecar_oauth::authorize::{CONSENT, Demand, RedirectReason, Why, confirmed,
 use tsidecar_oauth::client::Client;
 use tsidecar_oauth::consent::leads_to_program;
 use tsidecar_oauth::identity::Identity;
+use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::params::Params;
 use tsidecar_oauth::provenance::{Provenance, Registrar};
 use tsidecar_oauth::seal::SealedConsent;
@@ -26,6 +26,7 @@ use super::{Outcome, Refused, Stay};
 use crate::app::App;
 use crate::peer::Caller;
 use crate::snapshot::Snapshot;
+use crate::store::StoreError;
 use crate::web::consent::{Consent, Origin, Place};
 use crate::web::inbound::Inbound;
 use crate::web::{cookie, form, words};
@@ -100,6 +101,13 @@ pub(super) async fn answered(
     let visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
     if let Some(again) = outdated(&visit, &shown) {
         return ask_again(snapshot, &visit, again);
+    }
+    // One answer for each page: a second one, be it the same, is no answer (attack A49).
+    let mark = Mark::new(MarkKind::Form, shown.form.subject.as_str(), token, shown.form.expires_at);
+    match app.store.mark(vec![mark], visit.now).await {
+        Ok(()) => (),
+        Err(StoreError::Seen(_)) => return Err(Stay::Answered.into()),
+        Err(error) => return Err(visit.back(unstored(&error))),
     }
     let client = Arc::clone(&visit.asked.client);
     if decision == Decision::Deny {

@@ -29,6 +29,8 @@ pub(super) enum Stay {
     Elsewhere,
     /// A form that was not made by us, or was changed.
     Unreadable,
+    /// A form that was answered before.
+    Answered,
 }
 
 /// The page, as an answer.
@@ -39,6 +41,7 @@ pub(super) fn page(stay: &Stay) -> Answer {
         Stay::Contradiction => (StatusCode::BAD_REQUEST, CONTRADICTION, String::new()),
         Stay::Elsewhere => (StatusCode::FORBIDDEN, ELSEWHERE, String::new()),
         Stay::Unreadable => (StatusCode::BAD_REQUEST, UNREADABLE, String::new()),
+        Stay::Answered => (StatusCode::BAD_REQUEST, ANSWERED, String::new()),
         Stay::Direct(error) => (status_for(error), notice_for(error), error.to_string()),
         Stay::Withheld(reason, node) => (status_of(*reason), WITHHELD, told(*reason, *node)),
         Stay::Document(why) => (StatusCode::BAD_REQUEST, DOCUMENT, why.clone()),
@@ -78,6 +81,11 @@ const WITHHELD: [&str; 3] = [
     "The sign-in did not work",
     "You have not allowed this application anything yet, so you are not sent to it with an error.",
     "Go back to the application and start again. If it happens again, tell the person who runs it what stands below.",
+];
+const ANSWERED: [&str; 3] = [
+    "You have answered this already",
+    "Each of these pages takes one answer. The first one counts; nothing more was done.",
+    "Go back to the application. If you are not signed in there, start again.",
 ];
 const UNUSABLE: [&str; 3] = [
     "The application sent a request that cannot be read",

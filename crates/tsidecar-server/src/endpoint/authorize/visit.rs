@@ -213,9 +213,10 @@ fn browser(
     }
 }
 
-/// Grants read at a time, and how many times: the sweep keeps a person's grants far below that.
+/// Grants read at a time, and how many times: the sweep keeps sixteen of a person for each client and device, and what exchanges
+/// give stands among the grants of their callers.
 const PAGE: usize = 64;
-const MOST_PAGES: usize = 4;
+const MOST_PAGES: usize = 32;
 
 /// Adds to the scope what the person granted to the same client for the same resource on the same device before; reads nothing
 /// when nothing could be added. What is read may not be durable yet, and need not be: the person could grant it all now. Whoever has

@@ -38,13 +38,9 @@ impl Asked<'_> {
         if self.client.method() == AuthMethod::None {
             return Err(self.refuse(ExchangeError::Public.into()));
         }
-        let unsound = || self.refuse(ExchangeError::SubjectToken.into());
-        let subject = self.find(&request.subject_token).await?.ok_or_else(unsound)?;
+        let subject = self.find(&request.subject_token, ExchangeError::SubjectToken).await?;
         let actor = match &request.actor_token {
-            Some(token) => {
-                let unsound = || self.refuse(ExchangeError::ActorToken.into());
-                Some(self.find(token).await?.ok_or_else(unsound)?)
-            }
+            Some(token) => Some(self.find(token, ExchangeError::ActorToken).await?),
             None => None,
         };
         let refuse = |error: ExchangeError| match &subject.grant {
@@ -99,20 +95,20 @@ impl Asked<'_> {
         }
     }
 
-    /// Reads a token of ours and looks up what it stands on; `None` for everything else.
-    async fn find(&self, token: &TokenText) -> Result<Option<Found>, Failure> {
+    /// Reads a token of ours and looks up what it stands on; everything else is refused.
+    async fn find(&self, token: &TokenText, otherwise: ExchangeError) -> Result<Found, Failure> {
         let keys = Keys {
             issuer: &self.snapshot.issuer,
             signing: &self.snapshot.signing,
             sealing: &self.snapshot.sealing,
         };
-        let Some(token) = IssuedToken::read(token, keys) else { return Ok(None) };
+        let token = IssuedToken::read(token, keys).ok_or_else(|| self.refuse(otherwise.into()))?;
         let grant = self.app.store.grant(token.grant())?;
         let depth = match &grant {
             Some(grant) => lineage::stands(self.app, self.snapshot, grant).await?.ok(),
             None => None,
         };
-        Ok(Some(Found { token, grant, depth }))
+        Ok(Found { token, grant, depth })
     }
 
     fn living<'f>(&self, found: &'f Found) -> Option<LivingToken<'f>> {
