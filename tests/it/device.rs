@@ -80,7 +80,7 @@ fn own(pairs: &[(&str, &str)]) -> Request {
         .header("Sec-Fetch-Dest", "document")
 }
 
-fn enter(daemon: &Daemon, who: &Who, code: &str) -> Reply {
+pub(crate) fn enter(daemon: &Daemon, who: &Who, code: &str) -> Reply {
     daemon.send(who, own(&[("user_code", code)]))
 }
 

@@ -295,6 +295,35 @@ fn a_change_ends_what_the_client_was_worth() {
     assert_eq!(client.authorize(&daemon, &ALICE).redirect("code"), None);
 }
 
+/// A26, A34: bob's approved client takes up the device grant, which needs no redirect URI, and sends alice a code. It is a stranger
+/// again: only a device of her own may ask. So is one that drops what protects its tokens.
+#[test]
+fn an_approval_gives_no_power_that_was_not_there() {
+    let daemon = open();
+    let mut metadata = web();
+    metadata["dpop_bound_access_tokens"] = true.into();
+    let client = Registered::new(&daemon, &BOB, &metadata);
+    assert!(daemon.run(&["client", "approve", &client.id]).status.success());
+    assert!(client.authorize(&daemon, &ALICE).redirect("code").is_some());
+    let put = |metadata: &Value| {
+        let reply = daemon.send(&BOB, client.manage("PUT", Some(metadata)));
+        assert_eq!(reply.status, 200, "{}", reply.show());
+    };
+    let mut phishing = metadata.clone();
+    phishing["grant_types"] = json!(["authorization_code", "refresh_token", crate::device::GRANT]);
+    put(&phishing);
+    let device = Request::post("/device_authorization", &[("scope", "openid")]);
+    let begun = daemon.send(&BOB, device.basic(&client.id, client.secret.as_deref().unwrap()));
+    let entered = crate::device::enter(&daemon, &ALICE, &begun.member("user_code"));
+    assert_eq!(entered.status, 403, "{}", entered.show());
+    assert_eq!(client.authorize(&daemon, &ALICE).redirect("code"), None);
+    // Looked at again, and approved with the grant: alice may allow it.
+    assert!(daemon.run(&["client", "approve", &client.id]).status.success());
+    assert_eq!(crate::device::enter(&daemon, &ALICE, &begun.member("user_code")).status, 200);
+    put(&web());
+    assert_eq!(client.authorize(&daemon, &ALICE).redirect("code"), None);
+}
+
 /// Confidential clients that registered themselves need PKCE, unless the configuration says otherwise: at once, after a reload.
 #[test]
 fn pkce_is_a_setting_of_all_registrations() {

@@ -43,8 +43,9 @@ impl Assurance {
     }
 }
 
-/// A digest of what an approval or a consent is given to: name, redirect URIs, keys, and method of authentication. Any change of
-/// these makes another digest.
+/// A digest of what an approval or a consent is given to: everything that a client says of itself and that gives it power, or keeps
+/// others from using it. That is its name, where it sends people, its keys, how it authenticates and what it must sign, and the
+/// grants that it may use. Any change of these makes another digest (attack A34).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MetadataDigest([u8; 32]);
@@ -60,12 +61,36 @@ impl MetadataDigest {
         };
         let methods = AuthMethod::ALL.into_iter().filter(|method| client.accepts(*method));
         let methods = methods.map(AuthMethod::as_str).collect::<Vec<_>>().join(" ");
+        let mut grant_types: Vec<_> = spec.grant_types.iter().map(|grant_type| grant_type.as_str()).collect();
+        grant_types.sort_unstable();
+        let mut algorithms: Vec<_> = spec.signed.assertion_algs.iter().map(|alg| alg.as_str()).collect();
+        algorithms.sort_unstable();
+        let flags = [
+            ("par", spec.require_par),
+            ("dpop", spec.require_dpop),
+            ("request_object", spec.signed.require_request_object),
+            ("audience", spec.signed.token_endpoint_audience),
+            ("backchannel_session", spec.logout.backchannel_session_required),
+        ];
+        let lists = [
+            vec![spec.id.as_str(), spec.name.as_str(), kind, keys, methods.as_str()],
+            spec.redirect_uris.iter().map(String::as_str).collect(),
+            grant_types,
+            flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect(),
+            algorithms,
+            spec.signed.request_object_alg.iter().map(|alg| alg.as_str()).collect(),
+            spec.logout.post_logout_redirect_uris.iter().map(String::as_str).collect(),
+            spec.logout.backchannel_uri.as_deref().into_iter().collect(),
+        ];
         let mut hash = Sha256::new();
-        let fields = [spec.id.as_str(), spec.name.as_str(), kind, keys, methods.as_str()];
-        // Each with its length: nothing can move from one field to the next.
-        for field in fields.into_iter().chain(spec.redirect_uris.iter().map(String::as_str)) {
-            hash.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hash.update(field.as_bytes());
+        // Each with its length: nothing can move from one field, or one list, to the next.
+        let length = |length: usize| u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes();
+        for list in lists {
+            hash.update(length(list.len()));
+            for field in list {
+                hash.update(length(field.len()));
+                hash.update(field.as_bytes());
+            }
         }
         Self(hash.finalize().into())
     }
@@ -144,8 +169,9 @@ fn only_loopback(client: &Client) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::ClientSpec;
+    use crate::algorithm::VerifyAlgorithm;
     use crate::client::tests::public;
+    use crate::client::{ClientSpec, GrantType};
     use crate::policy::tests::alice;
     use crate::provenance::{Registrant, Registration};
     use crate::settle::tests::at;
@@ -265,9 +291,20 @@ mod tests {
                     spec.secrets = vec![crate::secret::ClientSecret::new("s".repeat(40)).digest()];
                 }),
             ),
+            // A device code needs no redirect URI at all.
+            ("grant types", change(|spec| spec.grant_types.push(GrantType::DeviceCode))),
+            ("pushed requests", change(|spec| spec.require_par = true)),
+            ("DPoP", change(|spec| spec.require_dpop = true)),
+            ("assertions", change(|spec| spec.signed.assertion_algs = vec![VerifyAlgorithm::Rs256])),
+            ("request objects", change(|spec| spec.signed.request_object_alg = Some(VerifyAlgorithm::Rs256))),
+            (
+                "after logout",
+                change(|spec| spec.logout.post_logout_redirect_uris = vec!["https://evil.test/".into()]),
+            ),
         ] {
             assert_eq!(judge(&other), Assurance::Stranger, "{what}");
         }
-        assert_eq!(judge(&change(|spec| spec.require_par = true)), Assurance::Approved);
+        let reordered = change(|spec| spec.grant_types.reverse());
+        assert_eq!(judge(&reordered), Assurance::Approved, "an order says nothing");
     }
 }

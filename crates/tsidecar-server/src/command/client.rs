@@ -30,7 +30,8 @@ pub enum ClientCommand {
     RotateSecret(Rotate),
     /// Approve a client that registered itself, or is known by its document, as it is now: people sign in to it without a page.
     ///
-    /// Any change of its name, redirect URIs, keys or method of authentication ends the approval.
+    /// Any change of its name, redirect URIs, keys, method of authentication, grant types, or of what it must sign or bind ends the
+    /// approval.
     Approve {
         /// The client id.
         id: String,
