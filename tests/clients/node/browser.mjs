@@ -106,8 +106,12 @@ class Page {
   errors = []
   /** Every request that the page and its frames have made: method and URL. */
   requests = []
+  /** Every answer that they were given: status and URL. */
+  responses = []
   #pipe
   #session
+  /** Of the page, and of its frames of other sites. */
+  #sessions = new Set()
 
   static async open(pipe) {
     const page = new Page()
@@ -116,7 +120,7 @@ class Page {
     const { sessionId } = await pipe.send('Target.attachToTarget', { targetId, flatten: true })
     page.#pipe = pipe
     page.#session = sessionId
-    const sessions = new Set([sessionId])
+    const sessions = page.#sessions
     const watch = async (session) => {
       sessions.add(session)
       const enable = ['Log.enable', 'Runtime.enable', 'Network.enable'].map((method) => pipe.send(method, {}, session))
@@ -128,6 +132,7 @@ class Page {
       if (!sessions.has(from)) return
       // A frame of another site is a target of its own; it may be gone before it is watched.
       if (method === 'Target.attachedToTarget') watch(params.sessionId).catch(() => {})
+      else if (method === 'Target.detachedFromTarget') sessions.delete(params.sessionId)
       else page.#notice(method, params)
     })
     await watch(sessionId)
@@ -148,6 +153,8 @@ class Page {
       this.errors.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text)
     } else if (method === 'Network.requestWillBeSent') {
       this.requests.push({ method: params.request.method, url: params.request.url })
+    } else if (method === 'Network.responseReceived') {
+      this.responses.push({ status: params.response.status, url: params.response.url })
     }
   }
 
@@ -162,6 +169,13 @@ class Page {
     const { result, exceptionDetails } = answer
     if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text)
     return result.value
+  }
+
+  /** The values of an expression in the frames of other sites. */
+  async inFrames(expression) {
+    const frames = [...this.#sessions].filter((session) => session !== this.#session)
+    const ask = (session) => this.#pipe.send('Runtime.evaluate', { expression, returnByValue: true }, session)
+    return (await Promise.all(frames.map(ask))).map(({ result }) => result.value)
   }
 
   /** Waits until an expression is true in whatever page is there then. */

@@ -122,12 +122,16 @@ test('a page of somebody else can neither frame it nor answer it', async () => {
   const id = await register('Framed')
   const login = await signIn(id)
   const evil = await serve('other.test', (_, response) =>
-    response.end(`<!doctype html><title>evil</title><iframe id="frame" src="${login.url.replaceAll('&', '&amp;')}"></iframe>
+    response.end(`<!doctype html><title>evil</title><iframe id="frame" onload="this.dataset.loaded = true" src="${login.url.replaceAll('&', '&amp;')}"></iframe>
       <form id="form" method="post" action="${provider.issuer}/authorize/consent"><input name="form" value="x"><input name="decision" value="allow"></form>`),
   )
   const page = await browser.page()
   await page.goto(`${evil.origin}/`)
-  await page.until('document.getElementById("frame")')
+  await page.until('document.getElementById("frame").dataset.loaded')
+  // Refused, and not even that is shown.
+  const framed = page.responses.filter(({ url }) => url.startsWith(`${provider.issuer}/authorize?`))
+  assert.deepEqual(framed.map(({ status }) => status), [403])
+  assert.deepEqual(await page.inFrames('[location.href, document.getElementById("allow") === null]'), [['chrome-error://chromewebdata/', true]])
   await page.evaluate('document.getElementById("form").submit()')
   await page.until('document.querySelector("h1")?.textContent === "This answer did not come from our page"')
   assert.ok(page.requests.every(({ url }) => !url.startsWith(`${app.origin}/callback`)))
