@@ -362,35 +362,35 @@ fn nothing_is_fetched_from_where_strangers_have_no_business() {
     let daemon = publisher.setup().start();
     let port = publisher.host.url("").rsplit(':').next().unwrap().to_owned();
     let app = |id: &str| App { id: id.to_owned().leak(), ..publisher.app(&daemon) };
-    for id in [
-        "https://127.0.0.1/c",
-        "https://[::1]/c",
-        "https://10.0.0.1/c",
-        "https://192.168.1.1/c",
-        "https://169.254.169.254/c",
-        "https://100.64.0.1/c",
-        "https://[fd7a:115c:a1e0::1]/c",
-        "https://[64:ff9b::a9fe:a9fe]/c",
-        "https://[2002:7f00:1::]/c",
-        "https://[2001::1]/c",
-        "https://[::ffff:127.0.0.1]/c",
-        "https://0.0.0.0/c",
-        "https://240.0.0.1/c",
-        "https://224.0.0.1/c",
-        &format!("https://127.0.0.1:{port}{PATH}"),
-        "https://93.184.215.14:8443/c",
+    let (block, port_only) = ("must not be dialled: it is in ", "have port 443 only");
+    for (id, why) in [
+        ("https://127.0.0.1/c", block),
+        ("https://[::1]/c", block),
+        ("https://10.0.0.1/c", block),
+        ("https://192.168.1.1/c", block),
+        ("https://169.254.169.254/c", block),
+        ("https://100.64.0.1/c", block),
+        ("https://[fd7a:115c:a1e0::1]/c", block),
+        ("https://[64:ff9b::a9fe:a9fe]/c", block),
+        ("https://[2002:7f00:1::]/c", block),
+        ("https://[2001::1]/c", block),
+        ("https://[::ffff:7f00:1]/c", block),
+        ("https://0.0.0.0/c", block),
+        ("https://240.0.0.1/c", block),
+        ("https://224.0.0.1/c", block),
+        (&format!("https://127.0.0.1:{port}{PATH}"), port_only),
+        ("https://93.184.215.14:8443/c", port_only),
     ] {
-        let page = app(id).authorize(&ALICE, &[]);
-        // Its spelling alone may make it no id.
-        assert!(
-            [400, 503].contains(&page.status) && page.header("location").is_none(),
-            "{id} {}",
-            page.show()
-        );
-        // Each device has so many fetches in a minute.
-        assert_ne!(app(id).redeem(&INTERNET, "code", &[]).status, 200, "{id}");
+        // From the internet first: each device has so many fetches in a minute, and nothing may look refused because of that.
+        let machine = app(id).redeem(&INTERNET, "code", &[]);
+        assert_eq!((machine.status, machine.error().as_str()), (503, "temporarily_unavailable"), "{id}");
+        // The guard refused it: no connection was tried and failed.
+        let told = |line: &str| line.contains(id) && line.contains(why);
+        assert!(daemon.log().lines().any(told), "{id}: {}", daemon.log());
+        stays(&app(id).authorize(&ALICE, &[]), 503, LATER);
     }
     for (id, why) in [
+        ("https://[::ffff:127.0.0.1]/c".to_owned(), "spelling"),
         (publisher.host.url(""), "has no path"),
         (publisher.host.url("/"), "has no path"),
         (publisher.host.url("//c"), "spelling"),
