@@ -66,15 +66,14 @@ fn answers_are_readable_for_pages_errors_too() {
 fn nothing_at_the_authorization_endpoint() {
     let daemon = Daemon::new();
     let query = App::public(&daemon).query(&[]);
-    let pages = ["/authorize", "/authorize/continue", "/device", "/logout", "/clients/", "/admin", "/"];
+    let pages =
+        ["/authorize", "/authorize/continue", "/authorize/consent", "/consents", "/device", "/logout"];
     for path in pages.map(str::to_owned).into_iter().chain([format!("/authorize?{query}")]) {
-        for request in [preflight(&path), Request::get(&path).header("Origin", "https://app.test")] {
+        for request in [preflight(&path), Request::get(&path), Request::post(&path, &[])] {
+            let request = request.without("Origin").header("Origin", "https://app.test");
             let reply = daemon.send(&ALICE, request.header("Accept", "text/html"));
-            assert!(
-                reply.header("access-control-allow-origin").is_none() || reply.status == 404,
-                "{path}: {}",
-                reply.show()
-            );
+            assert_ne!(reply.status, 404, "{path} is a page: {}", reply.show());
+            assert_eq!(reply.header("access-control-allow-origin"), None, "{path}: {}", reply.show());
         }
     }
 }

@@ -151,7 +151,8 @@ test('nothing is read where people are signed in, and no page begins what device
     code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
     code_challenge_method: 'S256',
   })
-  for (const path of ['/authorize', `/authorize?${query}`, '/logout', '/device', '/device_authorization']) {
+  const pages = ['/authorize', `/authorize?${query}`, '/authorize/continue', '/authorize/consent', '/consents', '/logout', '/device']
+  for (const path of [...pages, '/device_authorization']) {
     for (const method of ['GET', 'POST']) assert.equal(await ask(path, { method }), 'blocked', `${method} ${path}`)
     const { headers } = await preflight(path, 'GET')
     assert.equal(headers.get('access-control-allow-origin'), null, path)
