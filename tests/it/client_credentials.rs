@@ -305,6 +305,50 @@ grant_types = ["client_credentials"]"#;
     assert_eq!(at("/introspect", "k").json(), json!({ "active": false }));
 }
 
+/// A resource server that proves itself by its key asks about the tokens of people for it, and for none of another resource.
+#[test]
+fn a_resource_server_with_a_key_introspects() {
+    let signer = Signer::new("signer", VerifyAlgorithm::Es256);
+    let entry = r#"[[client]]
+id = "signer"
+name = "Signer"
+jwks_file = "{dir}/signer.jwks.json"
+grant_types = ["client_credentials"]
+[[resource]]
+uri = "https://signed.test/mcp"
+scopes = ["read"]
+clients = ["cli"]
+servers = ["signer"]"#;
+    let daemon = setup().file("signer.jwks.json", &signer.jwks()).tables(entry).start();
+    let alices = |resource: &str| {
+        let wish = [("resource", resource), ("scope", "openid read")];
+        App::public(&daemon).login(&ALICE, &wish).member("access_token")
+    };
+    let told = |token: &str, assertion: &str| {
+        let proof = [("client_assertion_type", TYPE), ("client_assertion", assertion), ("token", token)];
+        daemon.send(&INTERNET, Request::post("/introspect", &proof))
+    };
+    let (token, assertion) = (alices("https://signed.test/mcp"), signer.assertion("once"));
+    let facts = told(&token, &assertion).json();
+    assert_eq!(
+        (&facts["active"], &facts["sub"], &facts["client_id"], &facts["aud"], &facts["scope"]),
+        (
+            &json!(true),
+            &json!("userid:1001"),
+            &json!("cli"),
+            &json!("https://signed.test/mcp"),
+            &json!("read")
+        ),
+        "{facts}"
+    );
+    let replayed = told(&token, &assertion);
+    assert_eq!((replayed.status, replayed.error().as_str()), (401, "invalid_client"), "shown before");
+    let other = Signer::new("signer", VerifyAlgorithm::Es256).assertion("other");
+    assert_eq!(told(&token, &other).error(), "invalid_client", "another key");
+    let elsewhere = told(&alices(RESOURCE), &signer.assertion("elsewhere"));
+    assert_eq!((elsewhere.status, elsewhere.json()), (200, json!({ "active": false })));
+}
+
 /// RFC 9449: bound to a key as every other token.
 #[test]
 fn a_token_is_bound_to_a_key() {
