@@ -166,9 +166,13 @@ def test_a_document_that_is_not_there(cloud, internet, alice):
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/authorize", 403), ("POST", "/authorize", 403), ("POST", "/authorize/continue", 403), ("GET", "/logout", 403),
-     ("POST", "/logout", 403), ("GET", "/device", 403), ("POST", "/device", 403), ("POST", "/device_authorization", 403), ("GET", "/", 404),
-     ("GET", "/clients/", 404), ("GET", "/admin", 404), ("GET", "/consents", 403), ("POST", "/consents", 403), ("POST", "/authorize/consent", 403), ("GET", "/apps", 404), ("GET", "/healthz", 404),
+    # Each page of the provider, by each of its methods; those of the forms have no other.
+    [("GET", "/authorize", 403), ("POST", "/authorize", 403), ("POST", "/authorize/continue", 403), ("GET", "/authorize/continue", 405),
+     ("POST", "/authorize/consent", 403), ("GET", "/authorize/consent", 405), ("GET", "/consents", 403), ("POST", "/consents", 403),
+     ("GET", "/logout", 403), ("POST", "/logout", 403), ("GET", "/device", 403), ("POST", "/device", 403),
+     ("POST", "/device_authorization", 403), ("GET", "/device_authorization", 405),
+     # What is not there, or on another listener.
+     ("GET", "/", 404), ("GET", "/clients/", 404), ("GET", "/admin", 404), ("GET", "/apps", 404), ("GET", "/healthz", 404),
      ("GET", "/readyz", 404), ("GET", "/metrics", 404)],
 )  # fmt: skip
 def test_nothing_else_is_reachable(internet, method, path, status):
