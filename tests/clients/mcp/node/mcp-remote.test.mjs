@@ -57,11 +57,15 @@ async function bridge(store, args) {
   })
   let said = ''
   transport.stderr.on('data', (text) => (said += text))
+  let ended = false
   const client = new Client({ name: 'tests', version: '1.0.0' })
+  client.onclose = () => (ended = true)
   const connected = client.connect(transport)
   connected.catch(() => {})
   return {
     said: () => said,
+    /** Whether the program is gone. */
+    ended: () => ended,
     connected,
     async whoami() {
       await connected
@@ -148,7 +152,10 @@ test('a device code, for which somebody answers on another device', { timeout: 6
   const device = await bridge('device', ['--device-code', ...STATIC])
   try {
     const shown = () => device.said().match(/^.*(http\S+\/device\?\S+)/m)
-    while (!shown()) await new Promise((more) => setTimeout(more, 50))
+    while (!shown()) {
+      assert.ok(!device.ended(), `mcp-remote ended without a code: ${device.said()}`)
+      await new Promise((more) => setTimeout(more, 50))
+    }
     const page = await browser.page()
     await page.goto(shown()[1])
     await page.click('#continue')
