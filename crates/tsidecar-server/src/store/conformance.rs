@@ -312,6 +312,27 @@ fn a_registration_lives_from_its_last_use(store: &Arc<dyn Store>) {
     assert_eq!(ids(None, 9), [one.id]);
 }
 
+/// As many as come: nothing is refused, and nothing older makes place. In memory alone, where a commit costs nothing.
+#[test]
+fn thousands_of_registrations_are_kept_and_come_in_pages() {
+    on_memory(|store| {
+        let ids: Vec<_> = (0..5_000).map(|number| format!("client-{number:04}")).collect();
+        for id in ids.iter().rev() {
+            store.put_registered(registered(id), at(1_000)).wait().unwrap();
+        }
+        let mut seen: Vec<ClientId> = Vec::new();
+        loop {
+            let page = store.registered_after(seen.last(), 64).unwrap();
+            assert!(page.len() <= 64);
+            if page.is_empty() {
+                break;
+            }
+            seen.extend(page.into_iter().map(|client| client.id));
+        }
+        assert!(seen.iter().map(ClientId::as_str).eq(&ids), "{} of {}", seen.len(), ids.len());
+    });
+}
+
 fn a_registration_that_was_removed_never_comes_back(store: &Arc<dyn Store>) {
     let one = registered("one");
     let renamed = RegisteredClient { used_at: at(0), keep_for: Lifetime::from_secs(1), ..one.clone() };
