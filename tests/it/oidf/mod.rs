@@ -19,6 +19,11 @@
 //!
 //! A test has the module's name with `_` for `-`. Basic has 38 modules, of which three run with registered clients only
 //! (`oidcc-idtoken-signature`, `oidcc-idtoken-unsigned`, `oidcc-request-uri-unsigned-supported-correctly-or-rejected-as-unsupported`).
+//! A registered client is a stranger here: without more, the suite would meet the page that asks for consent. In the plans of Basic
+//! the first client is therefore approved by `tsidecar client approve` between its registration and the first request, because modules
+//! begin with an error that goes back to the client, and nobody is sent back with one to a client that nobody has approved or allowed.
+//! The others are allowed by the person, once. Who runs the suite itself does the same.
+//!
 //! A module that the suite skips because the metadata does not advertise something (`address`, `phone`, unsigned request
 //! objects) has a test as well: that it is not advertised, and that whoever asks for it anyway is answered rightly.
 //!
