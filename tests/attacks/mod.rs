@@ -21,6 +21,7 @@
 //! | A15 | fetching for clients (SSRF): private addresses, rebinding, redirects, bombs, slow hosts | `outbound/tests.rs`; addresses: `tsidecar-oauth` `address.rs`; nothing that a request names: `it/outbound.rs`; documents: `it/cimd.rs` `nothing_is_fetched_from_where_strangers_have_no_business` |
 //! | A16 | a document of another `client_id`, changed between authorization and redemption, another host shown than used | `it/cimd.rs` `a_document_that_describes_no_client`, `a_document_that_changes_between_authorization_and_redemption`; rules: `tsidecar-oauth` `cimd.rs` |
 //! | A17 | client assertions: audience, life, replay, algorithms, foreign keys | `it/private_key_jwt.rs`; for the client itself: `it/client_credentials.rs` `by_a_key_of_its_own`; keys and JWS: `tsidecar-oauth` `jose/` |
+//! | A18 | token exchange by whom, of what, for what, beyond scope and life | `it/exchange.rs` `which_tokens_are_refused`, `which_callers_and_targets_are_refused`, `what_comes_out_reaches_no_further`; rules: `tsidecar-oauth` `token/exchange` |
 //! | A19 | others' tokens, altered tokens | `it/introspect.rs` `everybody_else_learns_nothing`, `it/revoke.rs` `not_another_clients_tokens`, `tsidecar-oauth` `issued.rs`, `seal.rs` |
 //! | A20 | ID token as access token and the reverse | `it/introspect.rs` `everybody_else_learns_nothing`, `it/userinfo.rs` `only_tokens_without_a_resource_are_taken` |
 //! | A21 | claims of rules over the protocol's | `it/policy.rs` `reserved_claims_are_left_out_and_reported` |
@@ -33,8 +34,8 @@
 //! | A30 | damaged keys, clock that jumps | here; disk: `tests/durability` |
 //! | A31 | tailscaled restarts, hangs, denies, is renamed | `it/trust.rs`, `it/flow_refresh.rs` |
 //! | A32 | tags of other nodes and tailnets, routers | `it/workload.rs` `nobody_else_is_a_workload`, `a_token_lives_with_its_node`; people: `it/trust.rs` |
-//! | A33 | a web page on a tagged node asks for its token | `it/workload.rs` `nobody_else_is_a_workload`; public clients: `it/flow_refresh.rs` |
-//! | A34 | metadata that changes after a consent or an approval | `it/consent.rs` `a_change_of_the_client_asks_again`; rules: `tsidecar-oauth` `assurance.rs` |
+//! | A33 | a web page on a tagged node asks for its token | `it/workload.rs` `nobody_else_is_a_workload`; a page that registers a client: `it/register_manage.rs` `a_web_page_registers_a_stranger`; public clients: `it/flow_refresh.rs` |
+//! | A34 | metadata that changes after a consent or an approval | `it/consent.rs` `a_change_of_the_client_asks_again`, `it/register_manage.rs` `a_change_ends_what_the_client_was_worth`; rules: `tsidecar-oauth` `assurance.rs` |
 //! | A35 | SSH, TCP forwards, shared origin | `it/trust.rs` `not_while_…` |
 //! | A36 | admin socket as target of serve | `it/trust.rs` `the_admin_socket_is_closed_to_tailscaled` |
 //! | A37 | proxy sockets, unknown callers | `it/services.rs`; no workload by a proxy: `identity.rs` `a_proxy_brings_people_only` |
@@ -44,7 +45,7 @@
 //! | A41 | richer listener at refresh | `it/services.rs` `a_grant_keeps_the_destination_of_its_listener` |
 //! | A42 | code issued before its client, or the consent, was withdrawn, code and refresh token used again | `tsidecar-oauth` `token/code.rs`; consent: `it/consents.rs`, store suite `a_withdrawn_consent_stops_codes_and_refreshes`; reuse: `it/introspect.rs` |
 //! | A43 | one sealed kind for another | here; keys and nonces: `tsidecar-oauth` `seal.rs` |
-//! | A45 | a resource's token elsewhere, one token for two resources | `it/userinfo.rs`, `it/client_credentials.rs` `the_resource_decides_the_scope` |
+//! | A45 | a resource's token elsewhere, one token for two resources, a registered client as a resource's server | `it/userinfo.rs`, `it/client_credentials.rs` `the_resource_decides_the_scope`, `it/resource.rs`, `it/exchange.rs` `a_registered_client_is_no_server_of_a_resource` |
 //! | A46 | `prompt=login` and `max_age=0` answered without a person | `it/prompt.rs`; rules: `tsidecar-oauth` `authorize/prompt.rs` |
 //! | A47 | a pod behind a tagged egress router | `it/workload.rs` `nobody_else_is_a_workload`, `the_rule_names_the_nodes` |
 //! | A48 | 404 before the first netmap | `it/trust.rs` `a_404_before_the_first_map_burns_nothing` |

@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::json;
 
+use crate::register::{OPEN, register};
 use crate::support::{
     ALICE, App, BOB, Daemon, Reply, Request, Setup,
     daemon::{SECRET, secret_digest},
@@ -260,6 +261,35 @@ fn which_callers_and_targets_are_refused() {
     assert_eq!(daemon.send(&BOB, request).error(), "unauthorized_client");
     let wrong = ask("gateway", &[("subject_token", &alice), ("resource", UPSTREAM)]).without("Authorization");
     assert_eq!(daemon.send(&BOB, wrong.basic("gateway", "wrong")).status, 401);
+}
+
+/// A45: who registered itself claims in its metadata to be a resource's server: it is told nothing of the resource's tokens, and
+/// exchanges none, though it may have the grant.
+#[test]
+fn a_registered_client_is_no_server_of_a_resource() {
+    let daemon = setup().tables(OPEN).start();
+    let alice = token_of_alice(&daemon);
+    let claims = json!({
+        "client_name": "gateway", "redirect_uris": [GATEWAY], "client_uri": GATEWAY, "resource": GATEWAY, "servers": ["gateway"],
+        "client_id": "gateway", "token_endpoint_auth_method": "client_secret_basic", "grant_types": ["authorization_code", GRANT],
+    });
+    let answer = register(&daemon, &BOB, &claims);
+    let (id, secret) = (answer.member("client_id"), answer.member("client_secret"));
+    assert_ne!(id, "gateway");
+    let told = Request::post("/introspect", &[("token", alice.as_str())]);
+    let told = daemon.send(&BOB, told.basic(&id, &secret));
+    assert_eq!((told.status, told.json()), (200, json!({ "active": false })));
+    let pairs = [("subject_token", alice.as_str()), ("resource", UPSTREAM)];
+    let request = ask("gateway", &pairs).without("Authorization").basic(&id, &secret);
+    let refused = daemon.send(&BOB, request);
+    assert_eq!((refused.status, refused.error().as_str()), (400, "invalid_request"), "{}", refused.show());
+    assert_eq!(
+        refused.body,
+        exchanged(&daemon, "stranger", &pairs).body,
+        "as every client that is none of its servers"
+    );
+    assert!(is_active(&daemon, "gateway", &alice));
+    assert_eq!(exchanged(&daemon, "gateway", &pairs).status, 200, "the server itself");
 }
 
 /// The result dies with its parent; revoking it ends only itself. Introspection and further exchanges know at once.
