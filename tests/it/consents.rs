@@ -295,11 +295,16 @@ fn a_device_of_a_stranger_is_allowed_and_withdrawn() {
     assert!(asks(&Visitor::new(app, &ALICE).authorize(&[("scope", "openid")])));
     let (waiting, user) = begin(&PHONE);
     assert_eq!(allow(&user).status, 200);
+    let open = form_token(&enter(&begin(&PHONE).1));
     daemon.at(5);
     let done = daemon.send(&ALICE, own("/consents", &[("form", &form_token(&listed))]));
     assert!(done.text().contains("tv can do nothing as you any more."), "{}", done.show());
     assert_eq!(app.refresh(&PHONE, &refresh, &[]).error(), "invalid_grant");
     assert_eq!(poll(&waiting).error(), "invalid_grant");
+    // A page that was open when she took it back gives nothing again.
+    let old = daemon.send(&ALICE, own("/device", &[("form", &open), ("answer", "allow")]));
+    assert!(old.status == 400 && old.text().contains("This page was too old."), "{}", old.show());
+    assert!(daemon.send(&ALICE, Request::get("/consents")).text().contains("There is none."));
 }
 
 /// A client of an administrator is called by no such name, and needs no consent.

@@ -140,6 +140,12 @@ impl Consent {
         !self.allowed.is_empty() && issued_at > self.not_before
     }
 
+    /// Tells whether it was withdrawn since a page was shown. Times are seconds, so one that was shown in the second of the withdrawal
+    /// counts as shown before it: whoever is in doubt is asked again.
+    pub fn withdrawn_since(&self, shown_at: UnixTime) -> bool {
+        self.not_before >= shown_at
+    }
+
     /// When nobody needs the record any more.
     pub fn kept_until(&self) -> UnixTime {
         self.used_at.max(self.not_before).after(KEPT)
@@ -157,14 +163,28 @@ impl Allowed {
     }
 }
 
-/// Adds what a person has just allowed. Of a client that has changed, what was allowed before is forgotten.
+/// What became of the answer of a person who allows something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// It is remembered.
+    Now,
+    /// The client's consent was withdrawn since the page was shown: the answer gives nothing.
+    Withdrawn,
+}
+
+/// Adds what a person has just allowed on a page of `shown_at`; `None` when the consent was withdrawn since, which no older page
+/// brings back. Of a client that has changed, what was allowed before is forgotten.
 pub fn remember(
     stored: Option<&Consent>,
     subject: &Subject,
     client: &ClientId,
     wish: &Wish,
+    shown_at: UnixTime,
     now: UnixTime,
-) -> Consent {
+) -> Option<Consent> {
+    if stored.is_some_and(|consent| consent.withdrawn_since(shown_at)) {
+        return None;
+    }
     let same = |consent: &&Consent| consent.digest == wish.digest;
     let mut allowed = stored.filter(same).map_or(Vec::new(), |consent| consent.allowed.clone());
     let replaces = |old: &Allowed| {
@@ -185,7 +205,7 @@ pub fn remember(
     }
     let not_before = stored.map_or(UnixTime::default(), |consent| consent.not_before);
     let (subject, client) = (subject.clone(), client.clone());
-    Consent { subject, client, digest: wish.digest, allowed, not_before, used_at: now }
+    Some(Consent { subject, client, digest: wish.digest, allowed, not_before, used_at: now })
 }
 
 /// Takes note that a consent was used, which keeps it; `None` when there is none, or that is written down already.
@@ -249,7 +269,12 @@ mod tests {
     }
 
     fn give(stored: Option<&Consent>, wish: &Wish, now: u64) -> Consent {
-        remember(stored, &Subject::user(1), &ClientId::parse("app").unwrap(), wish, at(now))
+        answer(stored, wish, now, now).unwrap()
+    }
+
+    fn answer(stored: Option<&Consent>, wish: &Wish, shown_at: u64, now: u64) -> Option<Consent> {
+        let (alice, app) = (Subject::user(1), ClientId::parse("app").unwrap());
+        remember(stored, &alice, &app, wish, at(shown_at), at(now))
     }
 
     #[test]
@@ -319,6 +344,21 @@ mod tests {
         assert_eq!(withdraw(Some(&gone), at(2_001)), None);
         let again = give(Some(&gone), &wish("app.test", "", "openid"), 3_000);
         assert!(again.holds_for(at(3_001)) && !again.holds_for(at(2_000)));
+    }
+
+    /// A42: a page that was open when they withdrew, also in the same second.
+    #[test]
+    fn a_page_of_before_the_withdrawal_gives_nothing_back() {
+        let wish = wish("app.test", "", "openid");
+        let consent = give(None, &wish, 1_000);
+        assert!(answer(Some(&consent), &wish, 1, 1_500).is_some(), "nothing was withdrawn");
+        let gone = withdraw(Some(&consent), at(2_000)).unwrap();
+        for shown_at in [1_999, 2_000] {
+            assert!(gone.withdrawn_since(at(shown_at)));
+            assert_eq!(answer(Some(&gone), &wish, shown_at, 2_001), None, "{shown_at}");
+        }
+        assert!(!gone.withdrawn_since(at(2_001)));
+        assert!(answer(Some(&gone), &wish, 2_001, 2_001).unwrap().holds_for(at(2_001)));
     }
 
     #[test]

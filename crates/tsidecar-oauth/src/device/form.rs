@@ -15,7 +15,7 @@ pub struct AnswerForm {
     device: DeviceId,
     user: [u8; 8],
     code: [u8; 32],
-    expires_at: UnixTime,
+    shown_at: UnixTime,
 }
 
 /// Why a form does not count.
@@ -40,11 +40,11 @@ impl AnswerForm {
             device: identity.device.id.clone(),
             user: *user.as_bytes(),
             code: *code.as_bytes(),
-            expires_at: now.after(LIFETIME),
+            shown_at: now,
         }
     }
 
-    /// The authorization that was shown, if it was to this person, on this device, and not too long ago.
+    /// The authorization that was shown, and when, if it was to this person, on this device, and not too long ago.
     ///
     /// # Errors
     /// [`FormError::Expired`], [`FormError::Foreign`].
@@ -52,15 +52,15 @@ impl AnswerForm {
         &self,
         identity: &Identity,
         now: UnixTime,
-    ) -> Result<(UserCode, DeviceCodeDigest), FormError> {
+    ) -> Result<(UserCode, DeviceCodeDigest, UnixTime), FormError> {
         if self.subject != identity.subject || self.device != identity.device.id {
             return Err(FormError::Foreign);
         }
-        if self.expires_at.is_past(now) {
+        if self.shown_at.after(LIFETIME).is_past(now) {
             return Err(FormError::Expired);
         }
         let user = UserCode::from_letters(self.user).ok_or(FormError::Seal(SealError::Form))?;
-        Ok((user, DeviceCodeDigest::from_bytes(self.code)))
+        Ok((user, DeviceCodeDigest::from_bytes(self.code), self.shown_at))
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
     fn a_form_is_for_one_person_on_one_device_for_ten_minutes() {
         let user = UserCode::parse("BCDF-GHJK").unwrap();
         let form = AnswerForm::new(&alice(), user, device_code(1).digest(), at(1_000));
-        assert_eq!(form.answers(&alice(), at(1_599)), Ok((user, device_code(1).digest())));
+        assert_eq!(form.answers(&alice(), at(1_599)), Ok((user, device_code(1).digest(), at(1_000))));
         assert_eq!(form.answers(&alice(), at(1_600)), Err(FormError::Expired));
         let bob = Identity { subject: Subject::user(2), ..alice() };
         assert_eq!(form.answers(&bob, at(1_001)), Err(FormError::Foreign));

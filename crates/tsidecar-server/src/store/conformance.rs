@@ -5,7 +5,7 @@ use std::thread;
 
 use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::client::{AuthMethod, ClientSpec};
-use tsidecar_oauth::consent::Wish;
+use tsidecar_oauth::consent::{Remembered, Wish};
 use tsidecar_oauth::device::{
     Approval, Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, DeviceRequest, LIFETIME,
     Polled, UserCode,
@@ -593,13 +593,17 @@ fn approval(number: u8) -> Approval {
     }
 }
 
-fn wish(host: &str, scope: &str) -> Wish {
+/// What somebody is asked to allow.
+pub(super) fn wish(host: &str, scope: &str) -> Wish {
     Wish::new(MetadataDigest::from_bytes([7; 32]), host, &[], &Scope::parse(scope))
 }
 
 fn consents_are_remembered_used_and_withdrawn(store: &Arc<dyn Store>) {
     let (alice, cli) = (Subject::user(1001), ClientId::parse("cli").unwrap());
-    let remember = |wish: Wish, now| store.remember_consent(&alice, &cli, wish, at(now)).wait().unwrap();
+    let answer = |wish: Wish, shown_at, now| {
+        store.remember_consent(&alice, &cli, wish, at(shown_at), at(now)).wait().unwrap()
+    };
+    let remember = |wish: Wish, now| assert_eq!(answer(wish, now, now), Remembered::Now);
     let read = || store.consent(&alice, &cli).unwrap();
     let withdraw = |now| store.withdraw_consent(&alice, &cli, at(now)).wait().unwrap();
     assert_eq!((read(), withdraw(900)), (None, false));
@@ -617,6 +621,11 @@ fn consents_are_remembered_used_and_withdrawn(store: &Arc<dyn Store>) {
     assert_eq!((withdraw(90_001), withdraw(90_002)), (true, false));
     let gone = read().unwrap();
     assert_eq!((gone.allowed.len(), gone.not_before), (0, at(90_001)));
+    // A page that was open when it was withdrawn gives nothing back.
+    for shown_at in [90_000, 90_001] {
+        assert_eq!(answer(wish("app.test", "openid"), shown_at, 90_003), Remembered::Withdrawn);
+        assert_eq!(read().as_ref(), Some(&gone), "and changes nothing");
+    }
     // A withdrawal is remembered for longer than anything that was issued before lives.
     assert_eq!(store.forget_expired(10, at(90_001 + 399 * 86_400)).wait().unwrap(), 0);
     assert_eq!(store.forget_expired(10, at(90_001 + 400 * 86_400)).wait().unwrap(), 1);
@@ -628,7 +637,10 @@ fn consents_come_in_pages_by_person(store: &Arc<dyn Store>) {
     for subject in &people {
         for client in ["a", "b", "c"] {
             let client = ClientId::parse(client).unwrap();
-            store.remember_consent(subject, &client, wish("app.test", "openid"), at(1_000)).wait().unwrap();
+            store
+                .remember_consent(subject, &client, wish("app.test", "openid"), at(1_000), at(1_000))
+                .wait()
+                .unwrap();
         }
     }
     for subject in &people {
@@ -661,7 +673,7 @@ fn a_withdrawn_consent_stops_codes_and_refreshes(store: &Arc<dyn Store>) {
         |number, shown, now| store.rotate(grant(number).id(), generation(shown), at(now)).wait().unwrap();
     assert_eq!(redeem(1, 990), Redeemed::ConsentWithdrawn, "there is none");
     assert_eq!(store.grant(grant(1).id()).unwrap(), None);
-    store.remember_consent(&alice, &cli, wish("app.test", "openid"), at(980)).wait().unwrap();
+    store.remember_consent(&alice, &cli, wish("app.test", "openid"), at(980), at(980)).wait().unwrap();
     assert_eq!((redeem(1, 990), redeem(2, 990)), (Redeemed::New, Redeemed::New));
     assert_eq!(rotate(1, 0, 1_001), Rotated::Rotated(generation(1)));
     assert!(store.withdraw_consent(&alice, &cli, at(1_002)).wait().unwrap());
@@ -669,7 +681,7 @@ fn a_withdrawn_consent_stops_codes_and_refreshes(store: &Arc<dyn Store>) {
     assert_eq!(rotate(1, 1, 1_003), Rotated::ConsentWithdrawn);
     assert!(store.grant(grant(1).id()).unwrap().unwrap().is_revoked());
     // Given again: for what is issued from now on.
-    store.remember_consent(&alice, &cli, wish("app.test", "openid"), at(1_010)).wait().unwrap();
+    store.remember_consent(&alice, &cli, wish("app.test", "openid"), at(1_010), at(1_010)).wait().unwrap();
     assert_eq!(rotate(1, 1, 1_011), Rotated::Revoked);
     assert_eq!(rotate(2, 0, 1_011), Rotated::ConsentWithdrawn);
     assert_eq!((redeem(4, 1_002), redeem(5, 1_010)), (Redeemed::ConsentWithdrawn, Redeemed::New));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tsidecar_oauth::assurance::MetadataDigest;
-use tsidecar_oauth::consent::{self, Allowed, Consent, Wish};
+use tsidecar_oauth::consent::{self, Allowed, Consent, Remembered, Wish};
 use tsidecar_oauth::id::{ClientId, DeviceId, GrantId, Subject};
 use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::time::UnixTime;
@@ -101,16 +101,20 @@ pub(super) fn page(entries: &[Entry]) -> Result<Vec<Consent>, StoreError> {
     consents.map_err(|reason| ledger::corrupt(Table::Consents, reason))
 }
 
-/// Adds what a person has just allowed.
+/// Adds what a person has just allowed on a page of `shown_at`, unless it was withdrawn since.
 pub(super) fn remember(
     ledger: &mut Ledger,
     subject: &Subject,
     client: &ClientId,
     wish: &Wish,
+    shown_at: UnixTime,
     now: UnixTime,
-) -> Result<(), ChangeError> {
+) -> Result<Remembered, ChangeError> {
     let stored = read(ledger.records(), subject, client)?;
-    write(ledger, &consent::remember(stored.as_ref(), subject, client, wish, now))
+    match consent::remember(stored.as_ref(), subject, client, wish, shown_at, now) {
+        Some(next) => write(ledger, &next).map(|()| Remembered::Now),
+        None => Ok(Remembered::Withdrawn),
+    }
 }
 
 /// Takes note that a consent was used.

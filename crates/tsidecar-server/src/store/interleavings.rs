@@ -7,10 +7,12 @@
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use tsidecar_oauth::consent::Remembered;
 use tsidecar_oauth::grant::{Generation, Grant};
+use tsidecar_oauth::id::{ClientId, Subject};
 use tsidecar_oauth::settle::{self, Burned, OfConsent, OfSession, Redeemed, Rotated};
 
-use super::conformance::{at, grant};
+use super::conformance::{at, grant, wish};
 use super::{DiskOptions, DiskStore, MemoryStore, Store};
 
 /// A change of the one grant.
@@ -211,5 +213,46 @@ fn what_threads_see_is_what_some_order_explains() {
         let last = store.grant(grant(1).id()).unwrap();
         let explained = explained(&seen, &mut vec![0; seen.len()], None, last.as_ref());
         assert!(explained, "no order explains {seen:?} and {last:?}");
+    }
+}
+
+/// A42: a person presses *Allow* on a page that was open when somebody withdraws. Both requests have read the consent as standing;
+/// whichever change comes first, nothing is allowed at the end.
+#[test]
+fn an_open_page_brings_no_withdrawn_consent_back() {
+    let (alice, cli) = (Subject::user(1001), ClientId::parse("cli").unwrap());
+    let allow = |store: &dyn Store, shown_at, now| {
+        let wish = wish("app.test", "openid");
+        store.remember_consent(&alice, &cli, wish, at(shown_at), at(now)).wait().unwrap()
+    };
+    let withdraw = |store: &dyn Store| store.withdraw_consent(&alice, &cli, at(1_010)).wait().unwrap();
+    let judge = |store: &dyn Store| {
+        let consent = store.consent(&alice, &cli).unwrap().unwrap();
+        assert!(consent.allowed.is_empty() && !consent.holds_for(at(1_012)), "{consent:?}");
+    };
+    for allowed_first in [true, false] {
+        let store = MemoryStore::new();
+        allow(&store, 1_000, 1_000);
+        if allowed_first {
+            assert_eq!((allow(&store, 1_005, 1_011), withdraw(&store)), (Remembered::Now, true));
+        } else {
+            assert_eq!((withdraw(&store), allow(&store, 1_005, 1_011)), (true, Remembered::Withdrawn));
+        }
+        judge(&store);
+    }
+    for _ in 0..40 {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(&folder.path().join("db"), DiskOptions::default()).unwrap();
+        allow(&store, 1_000, 1_000);
+        let barrier = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                allow(&store, 1_005, 1_011)
+            });
+            barrier.wait();
+            assert!(withdraw(&store), "there was something all the time");
+        });
+        judge(&store);
     }
 }

@@ -42,7 +42,7 @@ use tokio::sync::{Notify, oneshot};
 use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::backchannel::{Notice, Target};
 use tsidecar_oauth::client::ClientSpec;
-use tsidecar_oauth::consent::{Consent, Wish};
+use tsidecar_oauth::consent::{Consent, Remembered, Wish};
 use tsidecar_oauth::device::{
     Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, Polled, UserCode,
 };
@@ -336,14 +336,16 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Corrupt`], [`StoreError::Io`].
     fn consents_of(&self, subject: &Subject, limit: usize) -> Result<Vec<Consent>, StoreError>;
 
-    /// Adds what a person has just allowed ([`consent::remember`](tsidecar_oauth::consent::remember)).
+    /// Adds what a person has just allowed on a page of `shown_at` ([`consent::remember`](tsidecar_oauth::consent::remember)), unless it
+    /// was withdrawn since; that is judged by the record that the change is made to.
     fn remember_consent(
         &self,
         subject: &Subject,
         client: &ClientId,
         wish: Wish,
+        shown_at: UnixTime,
         now: UnixTime,
-    ) -> Pending<()>;
+    ) -> Pending<Remembered>;
 
     /// Takes note that a consent was used, which keeps it for longer ([`consent::used`](tsidecar_oauth::consent::used)).
     fn use_consent(&self, subject: &Subject, client: &ClientId, now: UnixTime) -> Pending<()>;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tsidecar_oauth::backchannel::Target;
-use tsidecar_oauth::consent::{Consent, Wish};
+use tsidecar_oauth::consent::{Consent, Remembered, Wish};
 use tsidecar_oauth::device::{
     self, Begun, Decided, DeviceAnswer, DeviceAuthorization, DeviceCodeDigest, Polled, UserCode,
 };
@@ -400,12 +400,13 @@ impl<E: Engine> Store for E {
         subject: &Subject,
         client: &ClientId,
         wish: Wish,
+        shown_at: UnixTime,
         now: UnixTime,
-    ) -> Pending<()> {
+    ) -> Pending<Remembered> {
         let (subject, client) = (subject.clone(), client.clone());
         self.submit(move |ledger| {
             ledger.saw(now);
-            consents::remember(ledger, &subject, &client, &wish, now)
+            consents::remember(ledger, &subject, &client, &wish, shown_at, now)
         })
     }
 

@@ -394,7 +394,8 @@ async fn consents_are_listed_and_withdrawn() {
     let store = MemoryStore::new();
     let (alice, client) = (Subject::user(7), ClientId::parse("https://a.test/c").unwrap());
     let wish = Wish::new(MetadataDigest::from_bytes([1; 32]), "a.test", &[], &Scope::parse("openid"));
-    store.remember_consent(&alice, &client, wish, UnixTime::from_secs(1_000)).await.unwrap();
+    let now = UnixTime::from_secs(1_000);
+    store.remember_consent(&alice, &client, wish, now, now).await.unwrap();
     let one = r#"200 {"consents":[{"subject":"userid:7","client_id":"https://a.test/c","allowed":[{"redirect_host":"a.test","resources":[],"scope":"openid","at":1000}],"used_at":1000}]}"#;
     let none = r#"200 {"consents":[]}"#;
     for (rest, expected) in [

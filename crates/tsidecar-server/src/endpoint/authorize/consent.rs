@@ -9,7 +9,7 @@ use hyper::Request;
 use tsidecar_oauth::assurance::Assurance;
 use tsidecar_oauth::authorize::{CONSENT, Demand, RedirectReason, Why, confirmed, seal_reason};
 use tsidecar_oauth::client::Client;
-use tsidecar_oauth::consent::leads_to_program;
+use tsidecar_oauth::consent::{Remembered, leads_to_program};
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::mark::{Mark, MarkKind};
 use tsidecar_oauth::params::Params;
@@ -98,8 +98,8 @@ pub(super) async fn answered(
     let token = params.get("form").ok_or_else(unreadable)?;
     let shown = snapshot.sealing.open_consent(token).map_err(|_| unreadable())?;
     let asked = restore(app, snapshot, caller, shown.form.clone()).await?;
-    let visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
-    if let Some(again) = outdated(&visit, &shown) {
+    let mut visit = Visit::of(app, snapshot, caller, asked, cookie.as_deref()).await?;
+    if let Some(again) = outdated(&visit, &shown, decision) {
         return ask_again(snapshot, &visit, again);
     }
     // One answer for each page: a second one, be it the same, is no answer (attack A49).
@@ -114,11 +114,11 @@ pub(super) async fn answered(
         audit::consent_denied(visit.identity(), &client);
         return Err(visit.back(RedirectReason::ConsentDenied));
     }
-    if visit.assurance == Assurance::Stranger {
-        let (subject, wish) = (visit.identity().subject.clone(), shown.wish);
-        let remembered = app.store.remember_consent(&subject, client.id(), wish.clone(), visit.now).await;
-        remembered.map_err(|error| visit.back(unstored(&error)))?;
-        audit::consent_given(visit.identity(), &client, &wish);
+    if visit.assurance == Assurance::Stranger && remember(app, &visit, shown).await? == Remembered::Withdrawn
+    {
+        // Between the read and the write; what was read speaks no more.
+        visit.consent = None;
+        return ask_again(snapshot, &visit, Again::Changed);
     }
     let sign_in = match visit.demand_of_sign_in() {
         Demand::Go(sign_in) => sign_in,
@@ -132,15 +132,29 @@ pub(super) async fn answered(
     visit.sign_in(app, sign_in).await.map(Outcome::Granted)
 }
 
-/// Whether the answer is not to what would be asked now.
-fn outdated(visit: &Visit<'_>, shown: &SealedConsent) -> Option<Again> {
+/// Remembers what was allowed, durably, unless it was withdrawn since the page was shown.
+async fn remember(app: &App, visit: &Visit<'_>, shown: SealedConsent) -> Result<Remembered, Refused> {
+    let (identity, client) = (visit.identity(), &visit.asked.client);
+    let SealedConsent { wish, shown_at, .. } = shown;
+    let remembered =
+        app.store.remember_consent(&identity.subject, client.id(), wish.clone(), shown_at, visit.now).await;
+    let remembered = remembered.map_err(|error| visit.back(unstored(&error)))?;
+    if remembered == Remembered::Now {
+        audit::consent_given(identity, client, &wish);
+    }
+    Ok(remembered)
+}
+
+/// Whether the answer is not to what would be asked now. *Deny* gives nothing, so it counts after a withdrawal, too.
+fn outdated(visit: &Visit<'_>, shown: &SealedConsent, decision: Decision) -> Option<Again> {
     let (identity, form) = (visit.identity(), &shown.form);
     let is_theirs = identity.subject == form.subject && identity.device.id == form.device;
     if !is_theirs || form.expires_at.is_past(visit.now) {
         return Some(Again::Stale);
     }
     let is_stranger = visit.assurance == Assurance::Stranger;
-    let withdrawn = visit.consent.as_ref().is_some_and(|consent| consent.not_before > shown.shown_at);
+    let withdrawn = visit.consent.as_ref().is_some_and(|consent| consent.withdrawn_since(shown.shown_at));
+    let withdrawn = withdrawn && decision == Decision::Allow;
     (is_stranger && (withdrawn || visit.wish() != shown.wish)).then_some(Again::Changed)
 }
 

@@ -11,7 +11,7 @@ use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use tsidecar_oauth::assurance::{Assurance, MetadataDigest};
 use tsidecar_oauth::client::{Client, GrantType};
-use tsidecar_oauth::consent::Wish;
+use tsidecar_oauth::consent::{Remembered, Wish};
 use tsidecar_oauth::device::{
     AnswerForm, Approval, Decided, DeviceAnswer, DeviceAuthorization, DeviceRequest, FormError, Relation,
     UserCode, Vouched, may_approve,
@@ -169,7 +169,7 @@ impl Visit<'_> {
     /// One of the buttons was pressed.
     async fn answer(&self, form: &str, answer: Option<&str>) -> Result<Answer, Stay> {
         let opened = self.snapshot.sealing.open_answer(form).map_err(FormError::Seal);
-        let (user, code) = match opened.and_then(|form| form.answers(&self.identity, self.now)) {
+        let (user, code, shown_at) = match opened.and_then(|form| form.answers(&self.identity, self.now)) {
             Ok(shown) => shown,
             Err(error) => {
                 audit::form_refused(self.caller, &self.identity, error);
@@ -184,8 +184,10 @@ impl Visit<'_> {
         let said = match answer {
             Some("allow") => {
                 let vouched = self.admit(&request, client)?;
-                if vouched == Vouched::ByNobody {
-                    self.remember(&request, client).await?;
+                if vouched == Vouched::ByNobody
+                    && self.remember(&request, client, shown_at).await? == Remembered::Withdrawn
+                {
+                    return Ok(page::entry_again(&self.identity, StatusCode::BAD_REQUEST, STALE));
                 }
                 let (listener, fresh) = (self.caller.listener(), entropy::id());
                 let approval = Approval::of(&self.identity, self.address, listener, vouched, fresh, self.now);
@@ -221,13 +223,22 @@ impl Visit<'_> {
     }
 
     /// Remembers what the person allows a client that nobody vouches for, durably, before its device gets anything: they see it among
-    /// what they have allowed and may take it back. It spares them no page: this one always asks.
-    async fn remember(&self, request: &DeviceRequest, client: &Client) -> Result<(), Stay> {
+    /// what they have allowed and may take it back. It spares them no page: this one always asks, and one that was shown before they
+    /// took it back gives nothing.
+    async fn remember(
+        &self,
+        request: &DeviceRequest,
+        client: &Client,
+        shown_at: UnixTime,
+    ) -> Result<Remembered, Stay> {
         let wish = Wish::of_device(MetadataDigest::of(client), &request.resources, &request.scope);
         let subject = &self.identity.subject;
-        self.app.store.remember_consent(subject, client.id(), wish.clone(), self.now).await?;
-        audit::consent_given(&self.identity, client, &wish);
-        Ok(())
+        let remembered =
+            self.app.store.remember_consent(subject, client.id(), wish.clone(), shown_at, self.now).await?;
+        if remembered == Remembered::Now {
+            audit::consent_given(&self.identity, client, &wish);
+        }
+        Ok(remembered)
     }
 
     /// Judges whether this person may say yes at all, and tells who vouches for the client: an administrator, who wrote it down or has
