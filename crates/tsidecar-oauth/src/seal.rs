@@ -3,35 +3,32 @@
 //! Layer 1. XChaCha20-Poly1305 with nonces drawn outside; one HKDF subkey for each purpose; issuer, purpose, version and
 //! key id are associated data, so nothing sealed for one purpose opens under another (attack A43).
 
+mod facts;
+
 use std::fmt;
-use std::net::IpAddr;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::acr::Acr;
-use crate::assurance::Terms;
-use crate::consent::{Wish, WithdrawalForm};
+pub use self::facts::{
+    CodeResource, RedirectDigest, ResourceDigest, SealedAccess, SealedCode, SealedConsent, SealedForm,
+};
+use crate::consent::WithdrawalForm;
 use crate::device::AnswerForm;
 use crate::fresh::{FreshNonce, FreshSecret};
 use crate::grant::Generation;
-use crate::id::{ClientId, DeviceId, GrantId, Listener, SessionId, Subject, Thumbprint};
+use crate::id::GrantId;
 use crate::key::KeyState;
 use crate::logout::LogoutForm;
-use crate::pkce::CodeChallenge;
-use crate::requested::RequestedClaims;
-use crate::resource::{Resource, Source};
-use crate::scope::Scope;
 use crate::secret::{AuthorizationCode, TokenText};
 use crate::session::SessionCookie;
-use crate::time::UnixTime;
-use crate::uri::{Issuer, ResourceIndicator};
+use crate::uri::Issuer;
 
 /// The longest code that is ever sent, so that a redirect fits every browser, proxy and relying party.
 pub const LONGEST_CODE: usize = 1_500;
@@ -103,153 +100,6 @@ pub enum SealError {
     /// No sealing key is active.
     #[error("there is no active sealing key")]
     NoKey,
-}
-
-/// The facts in an authorization code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedCode {
-    /// The grant that redemption makes.
-    pub grant: GrantId,
-    /// The client to which the code was issued.
-    pub client: ClientId,
-    /// SHA-256 of the redirect URI as presented (RFC 6749 §4.1.3).
-    pub redirect_uri: RedirectDigest,
-    /// The PKCE challenge.
-    pub challenge: Option<CodeChallenge>,
-    /// `nonce`, at most 512 bytes.
-    pub nonce: Option<String>,
-    /// The granted scope.
-    pub scope: Scope,
-    /// The granted resources, looked up again at redemption.
-    pub resources: Vec<CodeResource>,
-    /// Who authorized.
-    pub subject: Subject,
-    /// On which device.
-    pub device: DeviceId,
-    /// At which address of the device.
-    pub address: IpAddr,
-    /// By which listener.
-    pub listener: Listener,
-    /// When the person was authenticated.
-    pub auth_time: UnixTime,
-    /// How the person was authenticated.
-    pub acr: Acr,
-    /// The session of the browser, if the client has one (`sid`).
-    pub session: Option<SessionId>,
-    /// Claims that the request named.
-    pub requested: RequestedClaims,
-    /// The key that must prove itself at redemption (RFC 9449 §10, `dpop_jkt`).
-    pub key: Option<Thumbprint>,
-    /// On what terms the client was let in; they bind the redemption.
-    pub terms: Terms,
-    /// When the code was issued.
-    pub issued_at: UnixTime,
-    /// When the code dies.
-    pub expires_at: UnixTime,
-}
-
-/// The facts in the token of a form: who was shown it, where, and the request that it goes on with. It cannot be made by
-/// anybody else, and is of no use to anybody else (attacks A23 and A49).
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedForm {
-    /// Who was asked.
-    pub subject: Subject,
-    /// On which device.
-    pub device: DeviceId,
-    /// The client that asks.
-    pub client: ClientId,
-    /// The parameters of the request that count, wherever they were carried.
-    pub request: Vec<(String, String)>,
-    /// The name of the pushed request that it was, which the answer uses up (RFC 9126 §7.3).
-    pub pushed: Option<[u8; 32]>,
-    /// The key of the proof of possession that it was pushed with.
-    pub key: Option<Thumbprint>,
-    /// When the page has grown too old.
-    pub expires_at: UnixTime,
-}
-
-/// Without the parameters, which may hold what logs must not have.
-impl fmt::Debug for SealedForm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealedForm")
-            .field("subject", &self.subject)
-            .field("device", &self.device)
-            .field("client", &self.client)
-            .field("expires_at", &self.expires_at)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The facts in the token of the form that asks for consent: never good where one asks to continue, nor the other way round.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedConsent {
-    /// Who was asked, where, and the request that it goes on with.
-    pub form: SealedForm,
-    /// What the page said that the client asks: the answer is to this and to nothing else.
-    pub wish: Wish,
-    /// When it was shown: what was withdrawn since is not given again by it.
-    pub shown_at: UnixTime,
-}
-
-/// SHA-256 of a redirect URI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RedirectDigest([u8; 32]);
-
-impl RedirectDigest {
-    /// The digest of a redirect URI as it was presented.
-    pub fn of(uri: &str) -> Self {
-        Self(Sha256::digest(uri.as_bytes()).into())
-    }
-}
-
-/// The first 16 bytes of SHA-256 of a resource indicator: keeps codes short; never compared with strangers' values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ResourceDigest([u8; 16]);
-
-impl ResourceDigest {
-    /// The digest of a registered resource indicator.
-    pub fn of(resource: &ResourceIndicator) -> Self {
-        let digest = Sha256::digest(resource.as_str().as_bytes());
-        let mut half = [0; 16];
-        half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-        Self(half)
-    }
-}
-
-/// A granted resource in a code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CodeResource {
-    /// An entry of the registry has its URI: the digest is enough to find it again.
-    Entry(ResourceDigest),
-    /// Only a pattern or a rule knows it, and neither can be asked for its URI.
-    Named(ResourceIndicator),
-}
-
-impl CodeResource {
-    /// A resource as a code holds it.
-    pub fn of(resource: &Resource) -> Self {
-        match resource.source() {
-            Source::Entry => Self::Entry(ResourceDigest::of(resource.uri())),
-            Source::Pattern | Source::Rule => Self::Named(resource.uri().clone()),
-        }
-    }
-}
-
-/// The facts in an opaque access token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedAccess {
-    /// The grant of the token.
-    pub grant: GrantId,
-    /// The scope of the token.
-    pub scope: Scope,
-    /// The key that must prove itself with the token (RFC 9449 §6.1, `cnf.jkt`).
-    pub key: Option<Thumbprint>,
-    /// When it was issued.
-    pub issued_at: UnixTime,
-    /// When it expires.
-    pub expires_at: UnixTime,
 }
 
 /// What a refresh token says once its MAC is checked.
@@ -657,8 +507,17 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::acr::Acr;
+    use crate::assurance::Terms;
+    use crate::consent::Wish;
     use crate::fresh::FreshId;
+    use crate::id::{ClientId, DeviceId, Listener, SessionId, Subject, Thumbprint};
+    use crate::pkce::CodeChallenge;
     use crate::requested::ClaimSet;
+    use crate::requested::RequestedClaims;
+    use crate::scope::Scope;
+    use crate::time::UnixTime;
+    use crate::uri::ResourceIndicator;
 
     pub(crate) fn keys(issuer: &str, secret: u8, epoch: u32) -> SealingKeys {
         let issuer = Issuer::parse(issuer).unwrap();
@@ -673,6 +532,10 @@ pub(crate) mod tests {
 
     fn nonce(byte: u8) -> FreshNonce {
         FreshNonce::from_bytes([byte; 24])
+    }
+
+    fn some_digest() -> ResourceDigest {
+        ResourceDigest::of(&ResourceIndicator::parse("https://mcp.test/").unwrap())
     }
 
     pub(crate) fn code() -> SealedCode {
@@ -813,7 +676,7 @@ pub(crate) mod tests {
             client: ClientId::parse(&"c".repeat(128)).unwrap(),
             nonce: Some("n".repeat(512)),
             scope: Scope::parse("openid profile email groups offline_access read write"),
-            resources: vec![CodeResource::Entry(ResourceDigest([9; 16])), CodeResource::Named(longest_uri)],
+            resources: vec![CodeResource::Entry(some_digest()), CodeResource::Named(longest_uri)],
             subject: Subject::user(i64::MAX),
             device: DeviceId::parse(&"d".repeat(24)).unwrap(),
             address: "fd7a:115c:a1e0::1".parse().unwrap(),
@@ -832,7 +695,7 @@ pub(crate) mod tests {
         let huge = SealedCode {
             scope: Scope::parse(&"x".repeat(120)),
             client: ClientId::parse(&"c".repeat(256)).unwrap(),
-            resources: vec![CodeResource::Entry(ResourceDigest([9; 16])); 8],
+            resources: vec![CodeResource::Entry(some_digest()); 8],
             ..largest
         };
         assert_eq!(keys.seal_code(&huge, nonce(1)).err(), Some(SealError::TooLong));

@@ -7,6 +7,7 @@
 //! | File | Owns |
 //! | --- | --- |
 //! | `verbs.rs` | the verbs, once for every store: which record, which settling function, which write |
+//! | `steps.rs` | what they do beside one settling |
 //! | `committer.rs` | the one thread that writes: queue, pace, flush, acknowledge |
 //! | `jobs.rs` | what still has to be told to others: written with its cause, kept until it is done |
 //! | `ledger.rs` | typed records over the bytes of a backend, as the committer sees them |
@@ -25,6 +26,7 @@ mod memory;
 mod pushed;
 mod record;
 mod registered;
+mod steps;
 mod verbs;
 
 #[cfg(test)]

@@ -17,21 +17,21 @@ use tsidecar_oauth::id::{ClientId, GrantId, SessionId, Subject};
 use tsidecar_oauth::mark::Mark;
 use tsidecar_oauth::par::{Lane, PushedId, PushedRequest};
 use tsidecar_oauth::seal::CodeEpoch;
-use tsidecar_oauth::settle::{self, Burned, OfConsent, OfSession, Redeemed, Rotated};
+use tsidecar_oauth::settle::{self, Burned, OfConsent, Redeemed, Rotated};
 use tsidecar_oauth::time::{Lifetime, UnixTime};
 
 use super::consents;
 use super::jobs::{self, Job};
-use super::ledger::{self, ChangeError, Entry, Ledger, Records, Table, Telling};
+use super::ledger::{self, ChangeError, Ledger, Records, Table, Telling};
 use super::pushed;
-use super::record::{self, DecodeError};
 use super::registered;
+use super::steps::{client, consent_of, end_session, expired, forget, page, session_of};
 use super::{
     Approval, GrantPage, Intent, LogOut, Once, Pending, RegisteredClient, Store, StoreError, StoredClient,
 };
 
 /// How many client records are read at a time.
-const CLIENT_PAGE: usize = 256;
+pub(super) const CLIENT_PAGE: usize = 256;
 
 /// How a store runs a change.
 pub(super) trait Engine: Send + Sync + 'static {
@@ -439,79 +439,6 @@ impl<E: Engine> Store for E {
     }
 }
 
-fn session_of(ledger: &Ledger, draft: &Grant) -> Result<OfSession, StoreError> {
-    let Some(id) = draft.facts().session else { return Ok(OfSession::Open) };
-    let known: Option<(UnixTime, ())> = ledger.kept(Table::Sessions, id.as_bytes())?;
-    Ok(if known.is_some() { OfSession::Ended } else { OfSession::Open })
-}
-
-fn consent_of(ledger: &Ledger, grant: &Grant) -> Result<OfConsent, StoreError> {
-    let facts = grant.facts();
-    if !facts.consented {
-        return Ok(OfConsent::Holds);
-    }
-    let consent = consents::read(ledger.records(), &facts.subject, &facts.client)?;
-    Ok(if facts.is_carried_by(consent.as_ref()) { OfConsent::Holds } else { OfConsent::Withdrawn })
-}
-
-fn end_session(ledger: &mut Ledger, id: SessionId, until: UnixTime) -> Result<bool, ChangeError> {
-    let known: Option<(UnixTime, ())> = ledger.kept(Table::Sessions, id.as_bytes())?;
-    if known.as_ref().is_none_or(|(end, ())| *end < until) {
-        ledger.keep(Table::Sessions, id.as_bytes(), until, &())?;
-    }
-    Ok(known.is_none())
-}
-
-fn forget(ledger: &mut Ledger, ids: Vec<GrantId>, now: UnixTime) -> Result<usize, ChangeError> {
-    ledger.saw(now);
-    let mut forgotten = 0;
-    for id in ids {
-        if ledger.grant(id)?.is_some_and(|grant| grant.forget_at().is_past(now)) {
-            ledger.remove_grant(id)?;
-            forgotten += 1;
-        }
-    }
-    Ok(forgotten)
-}
-
-/// The keys of records whose time is over, at most so many. One that cannot be read stays, and is reported where it is used.
-fn expired(records: &dyn Records, limit: usize, now: UnixTime) -> Result<Vec<(Table, Vec<u8>)>, StoreError> {
-    let mut keys = Vec::new();
-    for table in Table::KEPT {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let entries = records.read_after(table, after.as_deref(), CLIENT_PAGE).map_err(StoreError::Io)?;
-            let Some((last, _)) = entries.last() else { break };
-            after = Some(last.clone());
-            let is_over = |value: &[u8]| record::end_of_kept(value).is_ok_and(|until| until.is_past(now));
-            keys.extend(entries.into_iter().filter(|(_, value)| is_over(value)).map(|(key, _)| (table, key)));
-            if keys.len() >= limit {
-                keys.truncate(limit);
-                return Ok(keys);
-            }
-        }
-    }
-    Ok(keys)
-}
-
-fn page(entries: &[Entry], limit: usize) -> GrantPage {
-    let mut page = GrantPage::default();
-    for (key, value) in entries {
-        let Ok(id) = <[u8; 24]>::try_from(key.as_slice()).map(GrantId::from_bytes) else { continue };
-        match record::decode_grant(id, value) {
-            Ok(grant) => page.grants.push(grant),
-            Err(_) => page.unreadable.push(id),
-        }
-        page.next = (entries.len() >= limit).then_some(id);
-    }
-    page
-}
-
-fn client(key: &[u8], value: &[u8]) -> Result<StoredClient, DecodeError> {
-    let id = std::str::from_utf8(key).ok().and_then(|text| ClientId::parse(text).ok());
-    record::decode_client(id.ok_or(DecodeError::Key)?, value)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -522,6 +449,7 @@ mod tests {
     use crate::store::MemoryStore;
     use crate::store::conformance::{at, client, grant};
     use crate::store::ledger::Records;
+    use crate::store::record::DecodeError;
 
     fn damaged(table: Table, key: &[u8], value: &[u8]) -> (MemoryStore, Arc<dyn Records>) {
         let store = MemoryStore::new();
