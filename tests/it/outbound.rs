@@ -3,7 +3,7 @@
 use tsidecar_oauth::uri::FetchUrl;
 use tsidecar_server::{
     config::Config,
-    outbound::{FetchError, Outbound, Requester, Trust, Want},
+    outbound::{Errand, FetchError, Outbound, Requester, Standing, Trust, Want},
 };
 
 use crate::support::{ALICE, App, Setup, host::Host};
@@ -14,6 +14,10 @@ fn config(host: &Host) -> Config {
     Config::from_text("tsidecar.toml", &host.tables()).unwrap()
 }
 
+const fn new(trust: Trust) -> Errand {
+    Errand { trust, standing: Standing::New, requester: Requester::Daemon }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_of_the_configuration_is_fetched_from_and_posted_to() {
     let host = Host::start();
@@ -22,9 +26,9 @@ async fn the_host_of_the_configuration_is_fetched_from_and_posted_to() {
     let outbound = Outbound::new(&config(&host).outbound).unwrap();
     let url = |path| FetchUrl::parse(&host.url(path)).unwrap();
     for trust in [Trust::Stranger, Trust::Administrator] {
-        let fetched = outbound.get(&url("/jwks.json?x=1"), trust, Requester::Daemon, WANT).await.unwrap();
+        let fetched = outbound.get(&url("/jwks.json?x=1"), new(trust), WANT).await.unwrap();
         assert_eq!((fetched.status.as_u16(), &fetched.body[..]), (200, &b"{\"keys\":[]}"[..]));
-        let missing = outbound.get(&url("/none"), trust, Requester::Daemon, WANT).await.unwrap();
+        let missing = outbound.get(&url("/none"), new(trust), WANT).await.unwrap();
         assert_eq!(missing.status.as_u16(), 404);
         let status = outbound.post_form(&url("/logout"), trust, &[("logout_token", "x")]).await.unwrap();
         assert_eq!(status.as_u16(), 204);
@@ -43,7 +47,7 @@ async fn the_exception_is_for_one_host() {
     let port = other.url("").rsplit(':').next().unwrap().to_owned();
     for name in ["localhost", "127.0.0.1", "[::1]"] {
         let url = FetchUrl::parse(&format!("https://{name}:{port}/")).unwrap();
-        let error = outbound.get(&url, Trust::Administrator, Requester::Daemon, WANT).await.unwrap_err();
+        let error = outbound.get(&url, new(Trust::Administrator), WANT).await.unwrap_err();
         assert!(matches!(error, FetchError::Forbidden { .. }), "{name}: {error}");
     }
     assert_eq!(other.requests(0), [""; 0]);

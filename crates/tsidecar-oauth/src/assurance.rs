@@ -118,7 +118,12 @@ impl Trusted {
 
     /// Tells whether a document is trusted. Its id is an [`IdUrl`](crate::cimd::IdUrl), so no dot segment is in it.
     pub fn names(&self, id: &str) -> bool {
-        self.0.iter().any(|entry| entry == id || (entry.ends_with('/') && lies_under(entry, id)))
+        self.names_whole(id) || self.0.iter().any(|entry| entry.ends_with('/') && lies_under(entry, id))
+    }
+
+    /// Tells whether the whole id of a document is written down, and not only the beginning.
+    pub fn names_whole(&self, id: &str) -> bool {
+        self.0.iter().any(|entry| entry == id)
     }
 }
 

@@ -181,7 +181,8 @@ pub async fn keys_of(
         KeySource::Uri(url) => url.clone(),
     };
     let trust = clients::trust(&app.snapshot.load(), client, &url);
-    let source = Source { client: client.id().clone(), url, trust };
+    let named = client.is_by_administrator();
+    let source = Source { client: client.id().clone(), url, trust, named };
     let requester = Requester::Caller(caller.origin());
     match missed {
         Some(missed) => Ok(app.client_keys.newer(&source, requester, missed).await),

@@ -15,7 +15,7 @@ use tsidecar_oauth::time::UnixTime;
 
 use self::withdrawal::Suspects;
 use crate::app::App;
-use crate::config::DocumentsConfig;
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::outbound::{
     ClientDocumentError, ClientDocuments, DocumentError, FetchError, GONE_AGAIN, Outbound, Requester, Source,
@@ -78,7 +78,7 @@ pub async fn client(
     let url = IdUrl::parse(id.as_str()).map_err(NoDocument::Url)?;
     let client = match config.pinned.get(id) {
         Some(pinned) => Arc::clone(&pinned.client),
-        None if config.fetch => fetched(app, config, requester, id, &url).await?,
+        None if config.fetch => fetched(app, snapshot.config(), requester, id, &url).await?,
         None => shipped::client(id).ok_or(NoDocument::Unknown)?,
     };
     has_keys(&client, &snapshot.signing).map_err(|error| {
@@ -88,13 +88,14 @@ pub async fn client(
 }
 
 /// Where the document of a client is fetched from.
-fn source_of(config: &DocumentsConfig, id: &ClientId, url: &IdUrl) -> Source {
-    Source { client: id.clone(), url: url.url().clone(), trust: config.trust(url.as_str()) }
+fn source_of(config: &Config, id: &ClientId, url: &IdUrl) -> Source {
+    let named = [&config.trusted, &config.documents.local].iter().any(|list| list.names_whole(id.as_str()));
+    Source { client: id.clone(), url: url.url().clone(), trust: config.documents.trust(url.as_str()), named }
 }
 
 async fn fetched(
     app: &App,
-    config: &DocumentsConfig,
+    config: &Config,
     requester: Requester,
     id: &ClientId,
     url: &IdUrl,

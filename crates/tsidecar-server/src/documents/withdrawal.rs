@@ -113,7 +113,7 @@ async fn confirm(app: &App, id: &ClientId) -> Result<(), StoreError> {
     if !config.cimd || !config.fetch || config.pinned.contains_key(id) {
         return Ok(());
     }
-    let source = source_of(config, id, &url);
+    let source = source_of(snapshot.config(), id, &url);
     match app.documents.fetched.document(&source, Requester::Daemon).await {
         Err(DocumentError::Gone(gone)) if gone.confirmed => {
             app.store.end_document(id, app.clock.now()).await?;

@@ -3,7 +3,8 @@
 //! A host is asked once for all who wait (the leader of a flight is a task of its own), not before a document is stale, and not
 //! soon again after a failure; meanwhile the last good copy counts for a day. A host that says that there is no document any more
 //! is another matter for some kinds: the copy is dropped at once. Memory is bounded: strangers' documents make room first, and of
-//! those the ones that never were good. Times are of the monotonic clock.
+//! those the ones that never were good; what one host has of them makes room for more of that host. Times are of the monotonic
+//! clock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::uri::FetchUrl;
 
-use super::{FetchError, Fetched, Outbound, Requester, Trust, Want};
+use super::{Errand, FetchError, Fetched, Outbound, Requester, Standing, Trust, Want};
 
 /// After a failure the host is left alone for so long, whoever asks.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -28,6 +29,12 @@ const MISSED: Duration = Duration::from_mins(1);
 pub const GONE_AGAIN: Duration = Duration::from_secs(10);
 /// So many documents are kept.
 const MOST: usize = 256;
+/// So many of them are one host's, but for those that an administrator named. A host may have clients of many people, who would
+/// push one another out, but not those of other hosts. It also bounds what is known of a host, and so fetched with an allowance
+/// apart: all of it goes stale once in five minutes at most, which that allowance has room for.
+const MOST_OF_HOST: usize = 32;
+/// So many of those never were good: anybody can think of URLs of somebody else's host.
+const MOST_NEVER_GOOD: usize = 16;
 
 /// A kind of document.
 pub trait Document: Sized + Send + Sync + 'static {
@@ -53,6 +60,8 @@ pub struct Source {
     pub url: FetchUrl,
     /// Who wrote that down.
     pub trust: Trust,
+    /// An administrator wrote down the whole of it. The beginning is not enough: anybody can go on from there.
+    pub named: bool,
 }
 
 /// Why there is no document. The text is for the log; others get [`FetchError::TEXT`].
@@ -92,6 +101,8 @@ pub struct DocumentCache<D: Document> {
 
 struct Entry<D: Document> {
     good: Option<Good<D>>,
+    /// There was a good copy at some time.
+    was_good: bool,
     /// What the last answer lacked to be a document.
     unusable: Option<D::Error>,
     /// The host is not asked before this.
@@ -235,6 +246,7 @@ impl<D: Document> DocumentCache<D> {
             Ok((document, freshness)) => {
                 let document = Arc::new(document);
                 entry.good = Some(Good { document: Arc::clone(&document), fresh_until: now + freshness });
+                entry.was_good = true;
                 (entry.not_before, entry.gone) = (None, None);
                 Ok(document)
             }
@@ -261,7 +273,10 @@ impl<D: Document> DocumentCache<D> {
         source: &Source,
         requester: Requester,
     ) -> Result<(D, Duration), DocumentError<D::Error>> {
-        let fetched = self.outbound.get(&source.url, source.trust, requester, D::WANT).await?;
+        let was_good = self.lock().get(source).is_some_and(|entry| entry.was_good);
+        let standing = if was_good || source.named { Standing::Known } else { Standing::New };
+        let errand = Errand { trust: source.trust, standing, requester };
+        let fetched = self.outbound.get(&source.url, errand, D::WANT).await?;
         if fetched.status != StatusCode::OK {
             return Err(DocumentError::Status(fetched.status));
         }
@@ -283,6 +298,7 @@ impl<D: Document> Entry<D> {
     const fn new(now: Instant) -> Self {
         Self {
             good: None,
+            was_good: false,
             unusable: None,
             not_before: None,
             missed_at: None,
@@ -347,21 +363,36 @@ impl<D: Document> Entry<D> {
     }
 }
 
-/// The entry of a source. For a new one the least recently used makes room, strangers' first.
+/// The entry of a source. For a new one the least recently used makes room, strangers' first, and where its host has enough one
+/// of that host.
 fn entry_of<'a, D: Document>(
     entries: &'a mut BTreeMap<Source, Entry<D>>,
     source: &Source,
     now: Instant,
 ) -> &'a mut Entry<D> {
-    if entries.len() >= MOST && !entries.contains_key(source) {
-        let worth =
-            |(source, entry): &(&Source, &Entry<D>)| (source.trust, entry.good.is_some(), entry.used_at);
-        let least = entries.iter().min_by_key(worth);
-        if let Some(least) = least.map(|(source, _)| source.clone()) {
-            entries.remove(&least);
+    if !entries.contains_key(source) {
+        let host = source.url.host();
+        let of_host = |other: &Source| is_bounded(source) && is_bounded(other) && other.url.host() == host;
+        let its: Vec<bool> =
+            entries.iter().filter(|(other, _)| of_host(other)).map(|(_, entry)| entry.was_good).collect();
+        let never_good = its.iter().filter(|was_good| !**was_good).count();
+        let host_is_full = its.len() >= MOST_OF_HOST || never_good >= MOST_NEVER_GOOD;
+        if host_is_full || entries.len() >= MOST {
+            let worth = |(source, entry): &(&Source, &Entry<D>)| {
+                (source.trust, source.named, entry.was_good, entry.used_at)
+            };
+            let makes_room = entries.iter().filter(|(other, _)| !host_is_full || of_host(other));
+            if let Some(least) = makes_room.min_by_key(worth).map(|(source, _)| source.clone()) {
+                entries.remove(&least);
+            }
         }
     }
     entries.entry(source.clone()).or_insert_with(|| Entry::new(now))
+}
+
+/// Whether others than administrators can add to what lies at its host.
+fn is_bounded(source: &Source) -> bool {
+    source.trust == Trust::Stranger && !source.named
 }
 
 impl<D: Document> std::fmt::Debug for DocumentCache<D> {
@@ -409,7 +440,13 @@ mod tests {
             client: ClientId::parse(client).unwrap(),
             url: url("https://app.test/jwks.json"),
             trust: Trust::Administrator,
+            named: false,
         }
+    }
+
+    /// A stranger's.
+    fn strange(at: &str) -> Source {
+        Source { url: url(at), trust: Trust::Stranger, ..source(at) }
     }
 
     fn says(text: &str) -> Reply {
@@ -534,7 +571,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_device_that_used_up_its_allowance_blocks_nobody_else() {
         let fixture = fixture([says("one")]);
-        let device = |last| Requester::Caller(crate::peer::Origin::Address([100, 64, 0, last].into()));
         for index in 0..10 {
             let other = source(&format!("other-{index}"));
             fixture.cache.document(&other, device(2)).await.unwrap();
@@ -621,11 +657,63 @@ mod tests {
         let named = source("named");
         fixture.cache.step(&named, &Need::Any);
         for index in 0..2 * MOST {
-            let mut stranger = source(&format!("stranger-{index}"));
-            stranger.trust = Trust::Stranger;
+            let stranger = strange(&format!("https://{index}.test/c"));
             assert!(matches!(fixture.cache.step(&stranger, &Need::Any), Step::Fetch(_)));
         }
         let entries = fixture.cache.lock();
         assert!(entries.len() == MOST && entries.contains_key(&named));
+    }
+
+    fn device(last: u8) -> Requester {
+        Requester::Caller(crate::peer::Origin::Address([100, 64, 0, last].into()))
+    }
+
+    /// Nobody keeps a client from working by thinking of URLs of its host: not one device, not many, not by Funnel.
+    #[tokio::test(start_paused = true)]
+    async fn made_up_urls_of_a_host_keep_nobody_from_its_client() {
+        let fixture = fixture([says("one"), says("no")]);
+        let client = strange("https://app.test/a");
+        assert_eq!(fixture.cache.document(&client, device(9)).await.unwrap().0, "one");
+        pass(600).await;
+        let funnel = Requester::Caller(crate::peer::Origin::Funnel);
+        let before = fixture.fetches();
+        for index in 0..40 {
+            let made_up = strange(&format!("https://app.test/r{index}"));
+            fixture.cache.document(&made_up, device(2)).await.unwrap_err();
+        }
+        assert!(fixture.fetches() - before < 10, "one device does not use up what the host is asked for");
+        for index in 0..400 {
+            let made_up = strange(&format!("https://app.test/s{index}"));
+            let requester = if index % 2 == 0 { funnel } else { device(u8::try_from(index % 200).unwrap()) };
+            fixture.cache.document(&made_up, requester).await.unwrap_err();
+        }
+        *fixture.world.replies.lock().unwrap() = [says("two")].into();
+        let new = fixture.cache.document(&strange("https://app.test/new"), device(201)).await;
+        assert!(matches!(new, Err(DocumentError::Fetch(FetchError::Limited { .. }))), "the host is spared");
+        let named = Source { named: true, ..strange("https://app.test/named") };
+        for (source, requester) in [(&client, funnel), (&named, device(3))] {
+            assert_eq!(fixture.cache.document(source, requester).await.unwrap().0, "two");
+        }
+    }
+
+    /// What never was good of a host, and what is good of another one's, pushes out nothing.
+    #[tokio::test(start_paused = true)]
+    async fn one_host_does_not_push_out_others() {
+        let fixture = fixture([says("one")]);
+        let client = strange("https://app.test/a");
+        fixture.cache.document(&client, device(9)).await.unwrap();
+        for (host, most) in [("app.test", MOST_NEVER_GOOD + 1), ("evil.test", MOST_OF_HOST)] {
+            for index in 0..2 * MOST {
+                pass(1).await;
+                let made_up = strange(&format!("https://{host}/{index}"));
+                fixture.cache.step(&made_up, &Need::Any);
+                if host == "evil.test" {
+                    fixture.cache.lock().get_mut(&made_up).unwrap().was_good = true;
+                }
+            }
+            let entries = fixture.cache.lock();
+            assert!(entries.contains_key(&client));
+            assert_eq!(entries.keys().filter(|source| source.url.host() == host).count(), most);
+        }
     }
 }

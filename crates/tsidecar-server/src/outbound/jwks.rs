@@ -55,7 +55,8 @@ mod tests {
         let world = Arc::new(World::new(&ca, Reply::Silent).replies(replies));
         let keys = ClientKeys::new(Arc::new(world.outbound(&ca)));
         let client = ClientId::parse("app").unwrap();
-        (world, keys, Source { client, url: url("https://app.test/jwks.json"), trust: Trust::Stranger })
+        let url = url("https://app.test/jwks.json");
+        (world, keys, Source { client, url, trust: Trust::Stranger, named: false })
     }
 
     /// What the module `refresh-token-rp-key-rotation` of the OpenID suite does: a new key at the same place.

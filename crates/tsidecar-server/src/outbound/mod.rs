@@ -64,6 +64,27 @@ pub enum Requester {
     Daemon,
 }
 
+/// Whether what is fetched is something new. Anybody can think of URLs of a host, and must not thereby use up what those are
+/// fetched with that were of use before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody knows whether there is anything.
+    New,
+    /// There was a good copy of it here, or an administrator wrote the whole URL down.
+    Known,
+}
+
+/// Whose fetch it is: what it may reach, and what it counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errand {
+    /// Who wrote the URL down.
+    pub trust: Trust,
+    /// Whether it is something new.
+    pub standing: Standing,
+    /// On whose behalf.
+    pub requester: Requester,
+}
+
 /// What is wanted of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
@@ -85,7 +106,7 @@ struct Times {
 /// A15 of the attack list: 5 s. Somebody is waiting for a page.
 const TIMES: Times = Times { connect: Duration::from_secs(3), total: Duration::from_secs(5) };
 
-/// Fetches at once, for each kind of trust: strangers' slow hosts keep only strangers waiting.
+/// Fetches at once, for each lane: strangers' slow hosts keep only strangers waiting, and of those only what is new.
 const AT_ONCE: usize = 16;
 
 /// Addresses of a name that are tried; each gets its share of the time to connect.
@@ -97,13 +118,14 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("tsidecar/", env!("C
 pub struct Outbound {
     network: Box<dyn Network>,
     strangers: Lane,
+    acquaintances: Lane,
     administrators: Lane,
     test: Option<(TestHost, Verifier)>,
     limiter: FetchLimiter,
     times: Times,
 }
 
-/// What belongs to one kind of trust.
+/// What belongs to one kind of errand.
 struct Lane {
     verifier: Verifier,
     slots: Semaphore,
@@ -132,6 +154,7 @@ impl Outbound {
         };
         Ok(Self {
             network: Box::new(System::new()),
+            acquaintances: Lane::new(strangers.clone()),
             strangers: Lane::new(strangers),
             administrators: Lane::new(administrators),
             test,
@@ -144,19 +167,13 @@ impl Outbound {
     ///
     /// # Errors
     /// [`FetchError`]; it is in the log already.
-    pub async fn get(
-        &self,
-        url: &FetchUrl,
-        trust: Trust,
-        requester: Requester,
-        want: Want,
-    ) -> Result<Fetched, FetchError> {
+    pub async fn get(&self, url: &FetchUrl, errand: Errand, want: Want) -> Result<Fetched, FetchError> {
         let fetched = async {
-            self.limiter.start(url.host(), trust, requester)?;
+            self.limiter.start(url.host(), errand)?;
             let request = head(Method::GET, url)?.header(ACCEPT, want.accept).body(Full::default())?;
-            self.exchange(url, trust, request, want.most_bytes).await
+            self.exchange(url, errand, request, want.most_bytes).await
         };
-        told(url, trust, requester, fetched.await)
+        told(url, errand, fetched.await)
     }
 
     /// Posts a form, as OpenID Connect Back-Channel Logout §2.5 wants it, and tells the status; the answer's body is not read.
@@ -169,54 +186,57 @@ impl Outbound {
         trust: Trust,
         fields: &[(&str, &str)],
     ) -> Result<StatusCode, FetchError> {
+        // Clients that register themselves name hosts of others here, too: nothing is known of them.
+        let errand = Errand { trust, standing: Standing::New, requester: Requester::Daemon };
         let posted = async {
-            self.limiter.start(url.host(), trust, Requester::Daemon)?;
+            self.limiter.start(url.host(), errand)?;
             let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
             let request = head(Method::POST, url)?
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(Full::new(Bytes::from(form)))?;
-            self.exchange(url, trust, request, 0).await.map(|answer| answer.status)
+            self.exchange(url, errand, request, 0).await.map(|answer| answer.status)
         };
-        told(url, trust, Requester::Daemon, posted.await)
+        told(url, errand, posted.await)
     }
 
     /// One request to one of the addresses that may be dialled.
     async fn exchange(
         &self,
         url: &FetchUrl,
-        trust: Trust,
+        errand: Errand,
         request: Request<Full<Bytes>>,
         most_bytes: usize,
     ) -> Result<Fetched, FetchError> {
         let Times { connect, total } = self.times;
         let whole = async {
             // The semaphore is never closed, so an error cannot be; without a permit it is one more that waits for nothing.
-            let _turn = self.lane(trust).slots.acquire().await;
-            let stream = timeout(connect, self.connect(url, trust)).await;
+            let _turn = self.lane(errand).slots.acquire().await;
+            let stream = timeout(connect, self.connect(url, errand)).await;
             let stream = stream.unwrap_or(Err(FetchError::Late(connect)))?;
             http::ask(stream, request, most_bytes).await
         };
         timeout(total, whole).await.unwrap_or(Err(FetchError::Late(total)))
     }
 
-    const fn lane(&self, trust: Trust) -> &Lane {
-        match trust {
-            Trust::Stranger => &self.strangers,
-            Trust::Administrator => &self.administrators,
+    const fn lane(&self, errand: Errand) -> &Lane {
+        match (errand.trust, errand.standing) {
+            (Trust::Stranger, Standing::New) => &self.strangers,
+            (Trust::Stranger, Standing::Known) => &self.acquaintances,
+            (Trust::Administrator, _) => &self.administrators,
         }
     }
 
     /// Opens a verified connection to a URL's host.
-    async fn connect(&self, url: &FetchUrl, trust: Trust) -> Result<Verified, FetchError> {
+    async fn connect(&self, url: &FetchUrl, errand: Errand) -> Result<Verified, FetchError> {
         let (addresses, verifier) = match &self.test {
             // Its name is never looked up, so this exception leads to loopback and nowhere else.
             Some((test, verifier)) if test.is(url) => (vec![Ipv4Addr::LOCALHOST.into()], verifier),
-            _ => (self.permitted(url, trust).await?, &self.lane(trust).verifier),
+            _ => (self.permitted(url, errand.trust).await?, &self.lane(errand).verifier),
         };
         let share = self.times.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
         let mut last = FetchError::NoAddress;
         for address in addresses {
-            self.limiter.dial(address, trust)?;
+            self.limiter.dial(address, errand)?;
             let dialled = async {
                 let stream = self.network.connect(SocketAddr::new(address, url.port())).await;
                 let stream = stream.map_err(|source| FetchError::Connect { address, source })?;
@@ -283,13 +303,9 @@ fn head(method: Method, url: &FetchUrl) -> Result<hyper::http::request::Builder,
 }
 
 /// Writes into the log how a fetch came out: by host, never with path or query, which may hold secrets of the client.
-fn told<T>(
-    url: &FetchUrl,
-    trust: Trust,
-    requester: Requester,
-    result: Result<T, FetchError>,
-) -> Result<T, FetchError> {
+fn told<T>(url: &FetchUrl, errand: Errand, result: Result<T, FetchError>) -> Result<T, FetchError> {
     let (host, port) = (url.host(), url.port());
+    let Errand { trust, requester, .. } = errand;
     match &result {
         Ok(_) => tracing::debug!(fetch.host = host, fetch.port = port, ?trust, "fetched"),
         Err(error) => {

@@ -153,6 +153,7 @@ impl World {
         Outbound {
             network: Box::new(Arc::clone(self)),
             strangers: lane(),
+            acquaintances: lane(),
             administrators: lane(),
             test: None,
             limiter: FetchLimiter::new(),

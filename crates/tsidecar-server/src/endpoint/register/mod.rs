@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::clients;
 use crate::failure::Failure;
 use crate::keys::rotation::Bench;
-use crate::outbound::{Requester, Trust, Want};
+use crate::outbound::{Errand, Requester, Standing, Trust, Want};
 use crate::peer::Caller;
 use crate::snapshot::{Snapshot, has_keys};
 use crate::store::{RegisteredClient, StoreError};
@@ -128,7 +128,8 @@ async fn check_sector(
 ) -> Result<(), Refused> {
     const WANT: Want = Want { accept: "application/json", most_bytes: 16 * 1024 };
     let requester = Requester::Caller(caller.origin());
-    let fetched = app.outbound.get(sector, Trust::Stranger, requester, WANT).await;
+    let errand = Errand { trust: Trust::Stranger, standing: Standing::New, requester };
+    let fetched = app.outbound.get(sector, errand, WANT).await;
     match fetched {
         Ok(fetched) if fetched.status == StatusCode::OK && names_all(&fetched.body, redirect_uris) => Ok(()),
         Ok(_) | Err(_) => Err(Refused::metadata(
