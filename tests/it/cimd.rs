@@ -526,7 +526,13 @@ fn a_document_that_nobody_trusts_is_a_strangers() {
     assert!(asks(&alice.authorize(&[])));
     // An administrator may vouch for what it is now, and for no more than that.
     let id = publisher.id();
-    assert!(daemon.run(&["client", "approve", &id]).status.success());
+    let shown = daemon.run(&["client", "show", &id, "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&shown["source"], &shown["approved"]), (&"document".into(), &false.into()), "{shown}");
+    let digest = shown["metadata"].as_str().unwrap();
+    let stale = daemon.run(&["client", "approve", &id, &"0".repeat(32)]);
+    assert!(!stale.status.success() && asks(&alice.authorize(&[])));
+    assert!(daemon.run(&["client", "approve", &id, digest]).status.success());
     assert!(alice.authorize(&[]).redirect("code").is_some());
     publisher.publish(&json!({}));
     look_again(&daemon);

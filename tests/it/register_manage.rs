@@ -324,6 +324,48 @@ fn an_approval_gives_no_power_that_was_not_there() {
     assert_eq!(client.authorize(&daemon, &ALICE).redirect("code"), None);
 }
 
+/// A34, the time between looking and approving: bob changes his client once the administrator has looked at it. The digest says so, and
+/// nothing is approved; without one, the answer is what was approved, whole.
+#[test]
+fn an_administrator_approves_what_was_looked_at() {
+    let daemon = open();
+    let client = Registered::new(&daemon, &BOB, &web());
+    let look = || {
+        let output = daemon.run(&["client", "show", &client.id, "--json"]);
+        let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (shown["metadata"].as_str().unwrap().to_owned(), shown["approved"].clone())
+    };
+    let (looked_at, _) = look();
+    let list = daemon.run(&["client", "list", "--json"]);
+    assert!(String::from_utf8(list.stdout).unwrap().contains(&looked_at));
+    let text = String::from_utf8(daemon.run(&["client", "show", &client.id]).stdout).unwrap();
+    assert!(text.contains(&looked_at), "{text}");
+    let elsewhere = json!({ "client_name": "App", "redirect_uris": ["https://evil.test/cb"] });
+    assert_eq!(daemon.send(&BOB, client.manage("PUT", Some(&elsewhere))).status, 200);
+
+    let other = Registered::new(&daemon, &BOB, &web());
+    for digest in [looked_at.as_str(), &look().0[..16], "", "x"] {
+        let refused = daemon.run(&["client", "approve", &client.id, digest]);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && said.contains("Nothing is approved; look again"), "{said}");
+    }
+    let refused = daemon.run(&["client", "approve", &other.id, &look().0]);
+    assert!(!refused.status.success(), "the digest is another client's");
+    assert_eq!(look().1, false);
+
+    let approved = daemon.run(&["client", "approve", &client.id, &look().0.to_uppercase()]);
+    assert!(approved.status.success());
+    assert_eq!(look().1, true);
+    assert!(daemon.run(&["client", "disapprove", &client.id]).status.success());
+    let approved = String::from_utf8(daemon.run(&["client", "approve", &client.id]).stdout).unwrap();
+    for part in
+        ["App", &client.id, "https://evil.test/cb", "authorization_code", "bob@github on bob-desk", &look().0]
+    {
+        assert!(approved.contains(part), "{part}: {approved}");
+    }
+    assert_eq!(look().1, true);
+}
+
 /// Confidential clients that registered themselves need PKCE, unless the configuration says otherwise: at once, after a reload.
 #[test]
 fn pkce_is_a_setting_of_all_registrations() {

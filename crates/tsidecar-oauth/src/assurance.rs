@@ -106,6 +106,14 @@ impl MetadataDigest {
     }
 }
 
+/// As an administrator reads it and gives it back: the first half of it, as 32 hexadecimal digits. Whoever writes the metadata
+/// could make two that agree in a shorter piece, show one, and put the other in its place.
+impl std::fmt::Display for MetadataDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().take(16).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// The documents that an administrator trusts (`[clients] trusted`): whole ids, or prefixes that end in `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trusted(Vec<String>);
@@ -309,6 +317,8 @@ mod tests {
         ] {
             assert_eq!(judge(&other), Assurance::Stranger, "{what}");
         }
+        let shown = approved.to_string();
+        assert!(shown.len() == 32 && shown.bytes().all(|byte| byte.is_ascii_hexdigit()), "{shown}");
         let reordered = change(|spec| spec.grant_types.reverse());
         assert_eq!(judge(&reordered), Assurance::Approved, "an order says nothing");
     }

@@ -9,7 +9,7 @@ use super::ask::{CommandError, Daemon, segment};
 use super::keys::{self, length};
 use super::output::{Output, columns, plain};
 use crate::endpoint::admin::documents::{DocumentsAnswer, Origin};
-use crate::endpoint::admin::shape::{ClientAnswer, RotateRequest, Rotation, StatusAnswer};
+use crate::endpoint::admin::shape::{ApproveRequest, ClientAnswer, RotateRequest, Rotation, StatusAnswer};
 
 /// What to do with clients.
 #[derive(Debug, clap::Subcommand)]
@@ -31,10 +31,13 @@ pub enum ClientCommand {
     /// Approve a client that registered itself, or is known by its document, as it is now: people sign in to it without a page.
     ///
     /// Any change of its name, redirect URIs, keys, method of authentication, grant types, or of what it must sign or bind ends the
-    /// approval.
+    /// approval. Whoever registered the client may change it at any time, so give the METADATA that `client show` printed with what you looked at: nothing
+    /// is approved if the client is another thing by now. What was approved is printed.
     Approve {
         /// The client id.
         id: String,
+        /// The digest of what you looked at, from `client show` or `client list --json` [default: whatever the client is now].
+        metadata: Option<String>,
     },
     /// Take an approval back; people are asked again.
     Disapprove {
@@ -116,9 +119,11 @@ pub async fn run(daemon: &Daemon, command: ClientCommand) -> Result<Output, Comm
         }
         ClientCommand::Add(add) => make(daemon, *add).await,
         ClientCommand::RotateSecret(rotate) => change_secret(daemon, &rotate).await,
-        ClientCommand::Approve { id } => decide(daemon, &id, "approve", "is approved as it is now").await,
+        ClientCommand::Approve { id, metadata } => approve(daemon, &id, metadata).await,
         ClientCommand::Disapprove { id } => {
-            decide(daemon, &id, "disapprove", "is not approved any more").await
+            let path = format!("{}/disapprove", path(&id));
+            let told: Value = daemon.ask(Method::POST, &path, None::<&()>).await?;
+            Ok(Output::done(format!("Client \"{}\" is not approved any more.", plain(&id)), &told))
         }
         ClientCommand::Documents => documents(daemon).await,
         ClientCommand::Remove { id } => {
@@ -130,18 +135,12 @@ pub async fn run(daemon: &Daemon, command: ClientCommand) -> Result<Output, Comm
     }
 }
 
-async fn decide(daemon: &Daemon, id: &str, verb: &str, done: &str) -> Result<Output, CommandError> {
-    let told: Value = daemon.ask(Method::POST, &format!("{}/{verb}", path(id)), None::<&()>).await?;
-    let mut text = format!("Client \"{}\" {done}.", plain(id));
-    let named = told.get("client_name").and_then(Value::as_str).map(|name| ("name", name));
-    let uris = told.get("redirect_uris").and_then(Value::as_array).into_iter().flatten();
-    let uris = uris.filter_map(Value::as_str).map(|uri| ("redirect URI", uri));
-    let rows: Vec<_> =
-        named.into_iter().chain(uris).map(|(name, value)| vec![name.to_owned(), value.to_owned()]).collect();
-    if !rows.is_empty() {
-        text = format!("{text}\n{}", columns(&rows));
-    }
-    Ok(Output::done(text, &told))
+async fn approve(daemon: &Daemon, id: &str, metadata: Option<String>) -> Result<Output, CommandError> {
+    let path = format!("{}/approve", path(id));
+    let client: ClientAnswer = daemon.ask(Method::POST, &path, Some(&ApproveRequest { metadata })).await?;
+    let text = format!("Client \"{}\" is approved as it is now:", plain(id));
+    let text = format!("{text}\n{}", describe(&client, keys::now(daemon).await?));
+    Ok(Output::done(text, &client))
 }
 
 fn path(id: &str) -> String {
@@ -200,6 +199,9 @@ fn describe(client: &ClientAnswer, now: UnixTime) -> String {
     ];
     rows.extend(origin(client, now));
     rows.extend(client.redirect_uris.iter().map(|uri| ("redirect URI", uri.clone())));
+    if client.metadata.is_some() {
+        rows.extend(client.grant_types.iter().map(|grant| ("grant type", grant.as_str().to_owned())));
+    }
     if let Some(method) = client.token_endpoint_auth_method.filter(|method| *method != AuthMethod::None) {
         rows.push(("authenticates", format!("by {} only", method.as_str())));
     }
@@ -238,11 +240,12 @@ fn origin(client: &ClientAnswer, now: UnixTime) -> Vec<(&'static str, String)> {
         Some(false) => {
             rows.push((
                 "approval",
-                "not approved; `tsidecar client approve` spares people the page".to_owned(),
+                "not approved; `tsidecar client approve ID METADATA` spares people the page".to_owned(),
             ));
         }
         None => (),
     }
+    rows.extend(client.metadata.as_ref().map(|digest| ("metadata", digest.clone())));
     rows
 }
 

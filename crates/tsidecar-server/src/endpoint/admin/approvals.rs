@@ -1,12 +1,15 @@
 //! `/clients/{id}/approve` and `/disapprove`: an administrator vouches for a client that nobody wrote down, as it is now.
 
-use hyper::{Method, StatusCode};
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::id::ClientId;
 
 use super::error::AdminError;
-use super::{answer, decode};
+use super::shape::{ApproveRequest, ClientAnswer};
+use super::{answer, decode, read_json};
 use crate::app::App;
 use crate::outbound::Requester;
 use crate::store::Approval;
@@ -20,20 +23,11 @@ pub(super) enum Wanted {
     Disapprove,
 }
 
-/// What came of it.
+/// What is left of it.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Disapproved<'a> {
     client_id: &'a str,
     approved: bool,
-    #[serde(flatten)]
-    what: Option<What>,
-}
-
-/// What was approved. A client may have changed since it was looked at, so this is for the administrator to read.
-#[derive(Serialize)]
-struct What {
-    client_name: String,
-    redirect_uris: Vec<String>,
 }
 
 /// The client and what is wanted, of a path that is one of these two.
@@ -47,35 +41,57 @@ pub(super) fn named(path: &str) -> Option<(String, Wanted)> {
     decode(id).map(|id| (id, wanted))
 }
 
+/// The client of a path that names one which is known by a document.
+pub(super) fn document(path: &str) -> Option<String> {
+    let id = decode(path.strip_prefix("/clients/")?)?;
+    ClientId::parse(&id).is_ok_and(|id| clients::is_document(&id)).then_some(id)
+}
+
 /// Answers a request at one of these paths.
-pub(super) async fn route(
+pub(super) async fn route<B>(
     app: &App,
     id: &str,
     wanted: Wanted,
-    method: &Method,
-) -> Result<Answer, AdminError> {
-    if method != Method::POST {
+    request: Request<B>,
+) -> Result<Answer, AdminError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if request.method() != Method::POST {
         return Err(AdminError::Method("POST"));
     }
-    let unknown = || AdminError::NoClient(id.to_owned());
-    let known = ClientId::parse(id).map_err(|_| unknown())?;
-    let approved = wanted == Wanted::Approve;
-    let what = match wanted {
-        Wanted::Approve => Some(approve(app, &known).await?),
+    let known = ClientId::parse(id).map_err(|_| AdminError::NoClient(id.to_owned()))?;
+    match wanted {
+        Wanted::Approve => {
+            let told = approve(app, &known, read_json(request).await?).await?;
+            audit::approval(&known, true);
+            answer(StatusCode::OK, &told)
+        }
         // Also of a client that is gone, or whose document cannot be had.
         Wanted::Disapprove => {
             if !app.store.disapprove(&known, app.clock.now()).await? {
                 return Err(AdminError::NotApproved(known));
             }
-            None
+            audit::approval(&known, false);
+            answer(StatusCode::OK, &Disapproved { client_id: known.as_str(), approved: false })
         }
-    };
-    audit::approval(&known, approved);
-    answer(StatusCode::OK, &Told { client_id: known.as_str(), approved, what })
+    }
 }
 
-/// Binds the approval to what the client is at this moment: any change of that ends it (design section 6).
-async fn approve(app: &App, id: &ClientId) -> Result<What, AdminError> {
+/// Tells a client that is known by a document; such clients are not listed, only shown.
+pub(super) async fn show_document(app: &App, id: &str) -> Result<Answer, AdminError> {
+    let unknown = || AdminError::NoClient(id.to_owned());
+    let known = ClientId::parse(id).map_err(|_| unknown())?;
+    let client = clients::find(app, &app.snapshot.load_full(), Requester::Daemon, id).await?;
+    let client = client.ok_or_else(unknown)?;
+    answer(StatusCode::OK, &ClientAnswer::of_stranger(&client, app.store.approval(&known)?))
+}
+
+/// Binds the approval to what the client is at this moment, which has to be what the administrator looked at, if they say what that
+/// was: whoever changes the client in between gains nothing. Any later change ends it (design section 6, attack A34). The whole
+/// client is told, for the administrator to read.
+async fn approve(app: &App, id: &ClientId, request: ApproveRequest) -> Result<ClientAnswer, AdminError> {
     let snapshot = app.snapshot.load_full();
     let client = clients::find(app, &snapshot, Requester::Daemon, id.as_str()).await?;
     let client = client.ok_or_else(|| AdminError::NoClient(id.as_str().to_owned()))?;
@@ -83,7 +99,9 @@ async fn approve(app: &App, id: &ClientId) -> Result<What, AdminError> {
         return Err(AdminError::NeedsNoApproval(id.clone()));
     }
     let approval = Approval { digest: MetadataDigest::of(&client), at: app.clock.now() };
+    if request.metadata.is_some_and(|seen| !seen.eq_ignore_ascii_case(&approval.digest.to_string())) {
+        return Err(AdminError::Changed(id.clone()));
+    }
     app.store.approve(id, approval).await?;
-    let spec = client.spec();
-    Ok(What { client_name: spec.name.clone(), redirect_uris: spec.redirect_uris.clone() })
+    Ok(ClientAnswer::of_stranger(&client, Some(approval)))
 }

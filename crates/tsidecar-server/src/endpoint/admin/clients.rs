@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::client::{Client, ClientSpec};
 use tsidecar_oauth::id::ClientId;
 use tsidecar_oauth::secret::ClientSecret;
@@ -54,8 +53,8 @@ impl Desk<'_> {
         }
         let approval = self.store.approval(&record.id)?;
         let Some(client) = clients::made(record.clone(), snapshot) else { return Ok(None) };
-        let approved = approval.is_some_and(|approval| approval.digest == MetadataDigest::of(&client));
-        Ok(Some(ClientAnswer::of_registration(&client, record, approved)))
+        let told = ClientAnswer::of_stranger(&client, approval);
+        Ok(Some(ClientAnswer { last_used: Some(record.used_at), ..told }))
     }
 
     /// One client.

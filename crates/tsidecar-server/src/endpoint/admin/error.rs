@@ -62,6 +62,11 @@ pub(super) enum AdminError {
     /// The client needs no approval.
     #[error("client \"{0}\" was written down by an administrator, so it is approved")]
     NeedsNoApproval(ClientId),
+    /// The client is not what was looked at.
+    #[error(
+        "client \"{0}\" is not what that digest was told for: it has changed, or the digest is another client's. Nothing is approved; look again with `tsidecar client show {0}`"
+    )]
+    Changed(ClientId),
     /// There is no approval to take back.
     #[error("client \"{0}\" is not approved")]
     NotApproved(ClientId),
@@ -123,6 +128,7 @@ impl AdminError {
             | Self::InFile { .. }
             | Self::Registered(_)
             | Self::NeedsNoApproval(_)
+            | Self::Changed(_)
             | Self::Secretless(_)
             | Self::Keys(KeyError::Rotation(RotationError::NotInUse(_))) => {
                 (StatusCode::CONFLICT, "conflict")

@@ -68,7 +68,12 @@ where
     } else if path.starts_with("/admin/") {
         status::route(app, &request).await
     } else if let Some((id, wanted)) = approvals::named(path) {
-        approvals::route(app, &id, wanted, request.method()).await
+        approvals::route(app, &id, wanted, request).await
+    } else if let Some(id) = approvals::document(path)
+        && request.method() == Method::GET
+        && app.snapshot.load().client(&id).is_none()
+    {
+        approvals::show_document(app, &id).await
     } else {
         clients_route(&desk, request).await
     };

@@ -4,12 +4,13 @@ mod granted;
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
+use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::client::{
     AuthMethod, Client, ClientKeys, ClientSpec, GrantType, Login, LogoutSpec, PkceRule,
 };
 use tsidecar_oauth::jose::{Algorithm, VerifyAlgorithm};
 use tsidecar_oauth::policy::Access;
-use tsidecar_oauth::provenance::Registrar;
+use tsidecar_oauth::provenance::{Provenance, Registrar};
 use tsidecar_oauth::rotation::KeyKind;
 use tsidecar_oauth::secret::ClientSecret;
 use tsidecar_oauth::time::UnixTime;
@@ -21,7 +22,7 @@ pub use self::granted::{
 use super::error::AdminError;
 use crate::config::{Length, spell};
 use crate::keys::{Change, KeyInfo};
-use crate::store::RegisteredClient;
+use crate::store::Approval;
 
 /// A client as it is told. Secrets never are, except once, when they are made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,7 +93,7 @@ pub struct ClientAnswer {
     pub disabled: bool,
     /// How many secrets are valid; two while one is being rotated.
     pub secrets: usize,
-    /// `store`, `registration`, or the file that the client stands in.
+    /// `store`, `registration`, `document`, or the file that the client stands in.
     pub source: String,
     /// Who registered it, of one that registered itself, for people to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +107,9 @@ pub struct ClientAnswer {
     /// Whether an administrator has approved it as it is; absent for clients that need no approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<bool>,
+    /// The digest of what an approval binds, as 32 hexadecimal digits; absent for clients that need no approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
     /// The secret, in the answer to its making only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
@@ -155,25 +159,25 @@ impl ClientAnswer {
             registered_at: None,
             last_used: None,
             approved: None,
+            metadata: None,
             client_secret: None,
         }
     }
 
-    /// Tells a client that registered itself.
-    pub fn of_registration(client: &Client, record: &RegisteredClient, approved: bool) -> Self {
-        let registered_by = match &record.registration.by {
-            Registrar::Application(who) if who.login.is_empty() => format!("the device {}", who.device_name),
-            Registrar::Application(who) => format!("{} on {}", who.login, who.device_name),
-            Registrar::Workload { node } => format!("the device {node}"),
-            Registrar::Page => "a web page".to_owned(),
-            Registrar::Outside => "somebody in the internet".to_owned(),
+    /// Tells a client that nobody wrote down: it registered itself, or is known by a document. `approval` is what an administrator
+    /// approved of it, if anything.
+    pub fn of_stranger(client: &Client, approval: Option<Approval>) -> Self {
+        let registration = match client.provenance() {
+            Provenance::Registered(registration) => Some(registration),
+            Provenance::Document | Provenance::Administrator => None,
         };
+        let digest = MetadataDigest::of(client);
         Self {
-            source: "registration".to_owned(),
-            registered_by: Some(registered_by),
-            registered_at: Some(record.registration.at),
-            last_used: Some(record.used_at),
-            approved: Some(approved),
+            source: if registration.is_some() { "registration" } else { "document" }.to_owned(),
+            registered_by: registration.map(|registration| name(&registration.by)),
+            registered_at: registration.map(|registration| registration.at),
+            approved: Some(approval.is_some_and(|approval| approval.digest == digest)),
+            metadata: Some(digest.to_string()),
             ..Self::new(client, None)
         }
     }
@@ -186,6 +190,17 @@ impl ClientAnswer {
     }
 }
 
+/// Who registered a client, for people to read.
+fn name(by: &Registrar) -> String {
+    match by {
+        Registrar::Application(who) if who.login.is_empty() => format!("the device {}", who.device_name),
+        Registrar::Application(who) => format!("{} on {}", who.login, who.device_name),
+        Registrar::Workload { node } => format!("the device {node}"),
+        Registrar::Page => "a web page".to_owned(),
+        Registrar::Outside => "somebody in the internet".to_owned(),
+    }
+}
+
 /// The only method by which a client may authenticate, if there is one.
 const fn only_method(spec: &ClientSpec) -> Option<AuthMethod> {
     match spec.strict_auth_method {
@@ -193,6 +208,15 @@ const fn only_method(spec: &ClientSpec) -> Option<AuthMethod> {
         None if spec.secrets.is_empty() => Some(AuthMethod::PrivateKeyJwt),
         method => method,
     }
+}
+
+/// What an administrator approves.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApproveRequest {
+    /// The digest that was told of what was looked at; absent: whatever the client is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
 }
 
 /// A client as it is asked for. What [`ClientAnswer`] tells can be sent back; members that only tell are not looked at.
