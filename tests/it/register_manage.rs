@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::register::{OPEN, native, open, register, registration, web};
 use crate::support::{
-    ALICE, BOB, CHALLENGE, Daemon, Reply, Request, Setup, VERIFIER, Who,
+    ALICE, App, BOB, CHALLENGE, Daemon, Reply, Request, Setup, VERIFIER, Who,
     daemon::SECRET,
     tailnet::{INTERNET, PHONE},
+    visitor::Visitor,
     wire::form,
 };
 
@@ -53,6 +54,10 @@ impl Registered {
     }
 
     fn authorize_with(&self, daemon: &Daemon, who: &Who, more: &[(&str, &str)]) -> Reply {
+        daemon.send(who, self.authorization(more))
+    }
+
+    fn authorization(&self, more: &[(&str, &str)]) -> Request {
         let pairs = [
             ("response_type", "code"),
             ("client_id", &self.id),
@@ -63,7 +68,7 @@ impl Registered {
             ("code_challenge_method", "S256"),
         ];
         let query = form(&[&pairs, more].concat());
-        daemon.send(who, Request::get(&format!("/authorize?{query}")))
+        Request::get(&format!("/authorize?{query}"))
     }
 
     fn token_request(&self, pairs: &[(&str, &str)]) -> Request {
@@ -364,6 +369,43 @@ fn an_administrator_approves_what_was_looked_at() {
         assert!(approved.contains(part), "{part}: {approved}");
     }
     assert_eq!(look().1, true);
+}
+
+/// What an approval spared people ends with it: grants, and codes that nobody has redeemed yet, also when the client is approved again.
+/// What a person has allowed is theirs to take back.
+#[test]
+fn what_rests_on_an_approval_ends_with_it() {
+    let daemon = open();
+    let client = Registered::new(&daemon, &BOB, &web());
+    let mut phone = Visitor::new(App::public(&daemon), &PHONE);
+    let page = phone.send(client.authorization(&[]));
+    let allowed = phone.decide(&page, "allow").redirected("code");
+    let allowed = client.redeem(&daemon, &PHONE, &allowed).member("refresh_token");
+    let approve = || assert!(daemon.run(&["client", "approve", &client.id]).status.success());
+    approve();
+    let tokens = client.login(&daemon, &BOB);
+    let waiting = client.authorize(&daemon, &BOB).redirected("code");
+    let userinfo =
+        || daemon.send(&BOB, Request::get("/userinfo").bearer(&tokens.member("access_token"))).status;
+    assert_eq!(userinfo(), 200);
+    daemon.at(5);
+    let said = String::from_utf8(daemon.run(&["client", "disapprove", &client.id]).stdout).unwrap();
+    assert!(said.contains("grants that ended with it: 1"), "{said}");
+    let are_void = || {
+        for reply in [
+            client.refresh(&daemon, &BOB, &tokens.member("refresh_token")),
+            client.redeem(&daemon, &BOB, &waiting),
+        ] {
+            assert_eq!((reply.status, reply.error().as_str()), (400, "invalid_grant"), "{}", reply.show());
+        }
+        assert_eq!(userinfo(), 401);
+    };
+    are_void();
+    daemon.at(10);
+    approve();
+    are_void();
+    client.login(&daemon, &BOB);
+    assert_eq!(client.refresh(&daemon, &PHONE, &allowed).status, 200);
 }
 
 /// Confidential clients that registered themselves need PKCE, unless the configuration says otherwise: at once, after a reload.

@@ -200,6 +200,16 @@ impl GrantFacts {
         !self.consented || consent.is_some_and(|consent| consent.holds_for(self.issued_at))
     }
 
+    /// Tells whether it rests on no consent of the person, but on what the client was worth then: an approval, most often.
+    pub const fn rests_on_no_consent(&self) -> bool {
+        self.is_of_a_person() && !self.consented
+    }
+
+    /// Tells whether taking an approval of its client back at this moment leaves it alone: a consent carries it, or it was issued later.
+    pub fn survives_disapproval(&self, at: UnixTime) -> bool {
+        !self.rests_on_no_consent() || self.issued_at > at
+    }
+
     /// Tells whether it is the grant of a person, and this is that person on that device still.
     pub fn is_of(&self, identity: &Identity) -> bool {
         match &self.holder {

@@ -43,10 +43,10 @@ pub enum OfSession {
     Ended,
 }
 
-/// What is known of the consent on which a grant rests.
+/// What is known of the consent on which a grant rests, or of the approval in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfConsent {
-    /// It holds, or the grant rests on none.
+    /// It holds, or the grant rests on neither.
     Holds,
     /// It was withdrawn after what is shown was issued, or is gone.
     Withdrawn,

@@ -21,8 +21,8 @@ pub enum Fallen {
     /// A client is gone or switched off, or everything it got was withdrawn.
     #[error("the client is gone")]
     ClientGone,
-    /// The person took the consent back.
-    #[error("the person has taken the consent back")]
+    /// The person took the consent back, or an administrator the approval.
+    #[error("the consent, or the approval, was taken back")]
     NoConsent,
     /// More exchanges lie behind it than are ever made.
     #[error("the grant has too many ancestors")]
@@ -63,12 +63,16 @@ fn judge(app: &App, grant: &Grant, client: Option<&Client>) -> Result<Result<(),
     Ok(if is_consented(app, grant)? { Ok(()) } else { Err(Fallen::NoConsent) })
 }
 
-/// Tells whether the consent that a grant rests on still holds; `true` for one that rests on none.
+/// Tells whether the consent that a grant rests on still holds; of one that rests on none, whether no approval of its client was
+/// taken back since.
 ///
 /// # Errors
 /// Those of the store.
 pub fn is_consented(app: &App, grant: &Grant) -> Result<bool, StoreError> {
     let facts = grant.facts();
+    if facts.rests_on_no_consent() {
+        return Ok(facts.survives_disapproval(app.store.disapproved_at(&facts.client)?));
+    }
     if !facts.consented {
         return Ok(true);
     }

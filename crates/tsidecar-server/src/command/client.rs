@@ -39,7 +39,10 @@ pub enum ClientCommand {
         /// The digest of what you looked at, from `client show` or `client list --json` [default: whatever the client is now].
         metadata: Option<String>,
     },
-    /// Take an approval back; people are asked again.
+    /// Take an approval back; people are asked again, and whoever was signed in without being asked is signed out.
+    ///
+    /// Codes and refresh tokens of such sign-ins end, and userinfo and introspection say so at once; an access token that a resource
+    /// server checks by itself lives out its minutes. What people have allowed on the page stays (`tsidecar consent revoke`).
     Disapprove {
         /// The client id.
         id: String,
@@ -123,7 +126,12 @@ pub async fn run(daemon: &Daemon, command: ClientCommand) -> Result<Output, Comm
         ClientCommand::Disapprove { id } => {
             let path = format!("{}/disapprove", path(&id));
             let told: Value = daemon.ask(Method::POST, &path, None::<&()>).await?;
-            Ok(Output::done(format!("Client \"{}\" is not approved any more.", plain(&id)), &told))
+            let text = format!(
+                "Client \"{}\" is not approved any more; grants that ended with it: {}.",
+                plain(&id),
+                told.get("ended").and_then(Value::as_u64).unwrap_or_default()
+            );
+            Ok(Output::done(text, &told))
         }
         ClientCommand::Documents => documents(daemon).await,
         ClientCommand::Remove { id } => {

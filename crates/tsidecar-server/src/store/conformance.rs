@@ -364,8 +364,16 @@ fn approvals_stay_until_they_are_taken_back(store: &Arc<dyn Store>) {
     store.approve(&id, approved(2)).wait().unwrap();
     assert_eq!(store.forget_expired(64, at(4_000_000_000)).wait().unwrap(), 0);
     assert_eq!(store.approval(&id).unwrap(), Some(approved(2)));
+    assert_eq!(store.disapproved_at(&id).unwrap(), at(0));
     assert!(store.disapprove(&id, at(1_000)).wait().unwrap());
-    assert_eq!(store.approval(&id).unwrap(), None);
+    assert!(!store.disapprove(&id, at(1_001)).wait().unwrap(), "there is none any more");
+    let known = || (store.approval(&id).unwrap(), store.disapproved_at(&id).unwrap());
+    assert_eq!(known(), (None, at(1_000)));
+    // The next one does not bring back what ended with the one before, and a clock that went back changes nothing.
+    store.approve(&id, approved(3)).wait().unwrap();
+    assert_eq!(known(), (Some(approved(3)), at(1_000)));
+    assert!(store.disapprove(&id, at(990)).wait().unwrap());
+    assert_eq!(known(), (None, at(1_000)));
 }
 
 fn a_clock_that_went_back_starts_an_epoch(store: &Arc<dyn Store>) {

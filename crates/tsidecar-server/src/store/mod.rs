@@ -303,8 +303,15 @@ pub trait Store: Send + Sync + 'static {
     /// Approves what a client is now.
     fn approve(&self, id: &ClientId, approval: Approval) -> Pending<()>;
 
-    /// Takes an approval back; `true` when there was one.
+    /// Takes an approval back; `true` when there was one. What people were signed in to without a consent until then is void from
+    /// that moment: its codes are not redeemed any more, and its grants do not rotate.
     fn disapprove(&self, id: &ClientId, now: UnixTime) -> Pending<bool>;
+
+    /// When an approval of a client was taken back last, inline; 1970 if never.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    fn disapproved_at(&self, id: &ClientId) -> Result<UnixTime, StoreError>;
 
     /// When the document of a client was taken away last, inline: everything issued until then is void.
     ///

@@ -15,7 +15,7 @@ use super::ledger::{self, ChangeError, Entry, Ledger, Records, Table};
 use super::record::{self, DecodeError, SpecV1, spec_of};
 use super::{Approval, RegisteredClient, StoreError};
 
-/// How long the end of a document is remembered: longer than anything that was issued to its client lives.
+/// How long the end of a document, or of an approval, is remembered: longer than anything that was issued to its client lives.
 const GONE_FOR: Lifetime = Lifetime::from_days(400);
 
 /// Approvals stay until they are withdrawn; the number is a date in the year 2106.
@@ -155,24 +155,46 @@ pub(super) fn remove(ledger: &mut Ledger, id: &ClientId, now: UnixTime) -> Resul
     Ok(true)
 }
 
-/// Reads what was approved of a client.
-pub(super) fn approval(records: &dyn Records, id: &ClientId) -> Result<Option<Approval>, StoreError> {
-    let kept: Option<(UnixTime, (MetadataDigest, UnixTime))> =
+/// What an administrator decided about a client.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct ApprovalV1 {
+    /// What is approved, and since when.
+    approved: Option<(MetadataDigest, UnixTime)>,
+    /// When an approval was taken back last; 1970 if never. It is kept beside the next one: codes from before stay void.
+    ended: UnixTime,
+}
+
+fn decided(records: &dyn Records, id: &ClientId) -> Result<ApprovalV1, StoreError> {
+    let kept: Option<(UnixTime, ApprovalV1)> =
         ledger::read_kept(records, Table::Approvals, id.as_str().as_bytes())?;
-    Ok(kept.map(|(_, (digest, at))| Approval { digest, at }))
+    Ok(kept.map_or_else(ApprovalV1::default, |(_, decided)| decided))
+}
+
+/// Reads what is approved of a client.
+pub(super) fn approval(records: &dyn Records, id: &ClientId) -> Result<Option<Approval>, StoreError> {
+    Ok(decided(records, id)?.approved.map(|(digest, at)| Approval { digest, at }))
+}
+
+/// When an approval of a client was taken back last; 1970 if never.
+pub(super) fn disapproved_at(records: &dyn Records, id: &ClientId) -> Result<UnixTime, StoreError> {
+    Ok(decided(records, id)?.ended)
 }
 
 /// Writes an approval.
 pub(super) fn approve(ledger: &mut Ledger, id: &ClientId, approval: Approval) -> Result<(), ChangeError> {
-    ledger.keep(Table::Approvals, id.as_str().as_bytes(), FOR_GOOD, &(approval.digest, approval.at))
+    let ended = decided(ledger.records(), id)?.ended;
+    let content = ApprovalV1 { approved: Some((approval.digest, approval.at)), ended };
+    ledger.keep(Table::Approvals, id.as_str().as_bytes(), FOR_GOOD, &content)
 }
 
-/// Takes an approval back; `true` when there was one.
-pub(super) fn disapprove(ledger: &mut Ledger, id: &ClientId) -> Result<bool, ChangeError> {
-    if approval(ledger.records(), id)?.is_none() {
+/// Takes an approval back; `true` when there was one. That it was is remembered for longer than anything lives that rests on it.
+pub(super) fn disapprove(ledger: &mut Ledger, id: &ClientId, now: UnixTime) -> Result<bool, ChangeError> {
+    let before = decided(ledger.records(), id)?;
+    if before.approved.is_none() {
         return Ok(false);
     }
-    ledger.drop_kept(Table::Approvals, id.as_str().as_bytes())?;
+    let content = ApprovalV1 { approved: None, ended: now.max(before.ended) };
+    ledger.keep(Table::Approvals, id.as_str().as_bytes(), now.after(GONE_FOR), &content)?;
     Ok(true)
 }
 

@@ -5,11 +5,10 @@ use tsidecar_oauth::id::{ClientId, GrantId, SessionId};
 use tsidecar_oauth::settle::{OfConsent, OfSession};
 use tsidecar_oauth::time::UnixTime;
 
-use super::consents;
 use super::ledger::{ChangeError, Entry, Ledger, Records, Table};
 use super::record::{self, DecodeError};
 use super::verbs::CLIENT_PAGE;
-use super::{GrantPage, StoreError, StoredClient};
+use super::{GrantPage, StoreError, StoredClient, consents, registered};
 
 pub(super) fn session_of(ledger: &Ledger, draft: &Grant) -> Result<OfSession, StoreError> {
     let Some(id) = draft.facts().session else { return Ok(OfSession::Open) };
@@ -19,6 +18,10 @@ pub(super) fn session_of(ledger: &Ledger, draft: &Grant) -> Result<OfSession, St
 
 pub(super) fn consent_of(ledger: &Ledger, grant: &Grant) -> Result<OfConsent, StoreError> {
     let facts = grant.facts();
+    if facts.rests_on_no_consent() {
+        let ended = registered::disapproved_at(ledger.records(), &facts.client)?;
+        return Ok(if facts.survives_disapproval(ended) { OfConsent::Holds } else { OfConsent::Withdrawn });
+    }
     if !facts.consented {
         return Ok(OfConsent::Holds);
     }

@@ -357,8 +357,12 @@ impl<E: Engine> Store for E {
         let id = id.clone();
         self.submit(move |ledger| {
             ledger.saw(now);
-            registered::disapprove(ledger, &id)
+            registered::disapprove(ledger, &id, now)
         })
+    }
+
+    fn disapproved_at(&self, id: &ClientId) -> Result<UnixTime, StoreError> {
+        registered::disapproved_at(self.records(), id)
     }
 
     fn document_gone(&self, id: &ClientId) -> Result<UnixTime, StoreError> {

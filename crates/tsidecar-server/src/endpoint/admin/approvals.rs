@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::outbound::Requester;
 use crate::store::Approval;
 use crate::web::response::Answer;
-use crate::{audit, clients};
+use crate::{audit, clients, withdraw};
 
 /// What is wanted of an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(super) enum Wanted {
 struct Disapproved<'a> {
     client_id: &'a str,
     approved: bool,
+    /// How many grants ended with it.
+    ended: usize,
 }
 
 /// The client and what is wanted, of a path that is one of these two.
@@ -70,11 +72,17 @@ where
         }
         // Also of a client that is gone, or whose document cannot be had.
         Wanted::Disapprove => {
-            if !app.store.disapprove(&known, app.clock.now()).await? {
+            let now = app.clock.now();
+            if !app.store.disapprove(&known, now).await? {
                 return Err(AdminError::NotApproved(known));
             }
             audit::approval(&known, false);
-            answer(StatusCode::OK, &Disapproved { client_id: known.as_str(), approved: false })
+            // They are void already; so they are listed as what they are. What people allowed themselves is theirs.
+            let ended = withdraw::end_all(&*app.store, now, |grant| {
+                grant.facts().client == known && !grant.facts().survives_disapproval(now)
+            });
+            let ended = ended.await?;
+            answer(StatusCode::OK, &Disapproved { client_id: known.as_str(), approved: false, ended })
         }
     }
 }
