@@ -274,6 +274,27 @@ fn a_flood_of_registrations_is_stopped_by_node() {
     register(&daemon, &BOB, &native());
 }
 
+/// A web page has its visitor's browser send what it likes, without asking first (text/plain) and with CORS: the visitor's own programs
+/// register all the same, and so do pages that send what makes a client.
+#[test]
+fn a_web_page_uses_up_no_registrations_of_its_visitor() {
+    let daemon = open();
+    let of_page = |media_type: &str| {
+        let mut request = Request::new("POST", "/register").header("Content-Type", media_type);
+        request.body = native().to_string().into_bytes();
+        daemon.send(&ALICE, request.header("Origin", "https://evil.test"))
+    };
+    for _ in 0..200 {
+        let reply = of_page("text/plain");
+        assert_eq!((reply.status, reply.error().as_str()), (400, "invalid_request"), "{}", reply.show());
+    }
+    for _ in 0..20 {
+        assert_eq!(of_page("application/json").status, 201);
+    }
+    assert_eq!(of_page("application/json").status, 429);
+    register(&daemon, &ALICE, &native());
+}
+
 /// Switched on, the internet has one throttle for all of its addresses, and the metadata says so.
 #[test]
 fn the_internet_registers_where_it_may() {

@@ -10,7 +10,7 @@ use tsidecar_oauth::secret::ClientSecret;
 use tsidecar_oauth::time::UnixTime;
 
 use super::refused::Refused;
-use super::{judge, read, tell, too_large, who};
+use super::{Judged, read, tell, too_large, who};
 use crate::app::App;
 use crate::clients;
 use crate::failure::Failure;
@@ -87,7 +87,7 @@ async fn replace(
         (true, Some(secret)) => vec![secret.digest()],
     };
     let owner = (&record.id, secrets, &record.registration);
-    let (spec, beside) = judge(app, snapshot, caller, metadata, owner).await?;
+    let (spec, beside) = Judged::of(snapshot, metadata, owner)?.provide(app, caller).await?;
     let record = RegisteredClient { spec, metadata: beside, ..record };
     let told = tell(&record, &snapshot.issuer, secret.as_ref(), &token)?;
     let intent = app.store.intent();

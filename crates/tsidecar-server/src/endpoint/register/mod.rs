@@ -57,15 +57,17 @@ async fn register(
     request: Request<Inbound>,
 ) -> Result<Vec<u8>, Refused> {
     let sender = who::sender(app, snapshot, caller).await?;
-    app.registrations.check(sender.node.as_deref()).map_err(Refused::TooMany)?;
     let metadata = read(request).await?;
     let now = app.clock.now();
     let id = ClientId::parse(&clients::new_id()).map_err(|error| broken(&error))?;
     let secret = metadata.needs_secret().then(|| ClientSecret::generate(entropy::secret()));
     let token = ClientSecret::generate(entropy::secret());
-    let registration = Registration { by: sender.registrar, at: now };
+    let registration = Registration { by: sender.registrar.clone(), at: now };
     let secrets = secret.iter().map(ClientSecret::digest).collect();
-    let (spec, beside) = judge(app, snapshot, caller, metadata, (&id, secrets, &registration)).await?;
+    let judged = Judged::of(snapshot, metadata, (&id, secrets, &registration))?;
+    // Only what would be a client is counted; what is fetched and made for it comes after.
+    app.registrations.check(sender.lot()).map_err(Refused::TooMany)?;
+    let (spec, beside) = judged.provide(app, caller).await?;
     let record = RegisteredClient {
         id,
         spec,
@@ -100,23 +102,33 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Judges metadata as a whole, and sees to it that what is to be signed for the client can be.
-async fn judge(
-    app: &App,
-    snapshot: &Snapshot,
-    caller: &Caller,
-    metadata: ClientMetadata,
-    (id, secrets, registration): (&ClientId, Vec<SecretDigest>, &Registration),
-) -> Result<(ClientSpec, String), Refused> {
-    let beside = metadata.beside();
-    let sector = metadata.sector().cloned();
-    let spec = metadata.into_spec(id, secrets, snapshot.config().registration.pkce);
-    let client = Client::registered(spec.clone(), registration.clone())?;
-    if let Some(sector) = sector {
-        check_sector(app, caller, &sector, &spec.redirect_uris).await?;
+/// Metadata that makes a client, as far as it says by itself.
+struct Judged {
+    client: Client,
+    beside: String,
+    sector: Option<FetchUrl>,
+}
+
+impl Judged {
+    /// Judges metadata as a whole.
+    fn of(
+        snapshot: &Snapshot,
+        metadata: ClientMetadata,
+        (id, secrets, registration): (&ClientId, Vec<SecretDigest>, &Registration),
+    ) -> Result<Self, Refused> {
+        let (beside, sector) = (metadata.beside(), metadata.sector().cloned());
+        let spec = metadata.into_spec(id, secrets, snapshot.config().registration.pkce);
+        Ok(Self { client: Client::registered(spec, registration.clone())?, beside, sector })
     }
-    provide_keys(app, &client).await?;
-    Ok((spec, beside))
+
+    /// Looks at what the metadata leads to, and sees to it that what is to be signed for the client can be.
+    async fn provide(self, app: &App, caller: &Caller) -> Result<(ClientSpec, String), Refused> {
+        if let Some(sector) = &self.sector {
+            check_sector(app, caller, sector, &self.client.spec().redirect_uris).await?;
+        }
+        provide_keys(app, &self.client).await?;
+        Ok((self.client.spec().clone(), self.beside))
+    }
 }
 
 /// The list that a client names must have every redirect URI of it (OpenID Connect Dynamic Client Registration §5).

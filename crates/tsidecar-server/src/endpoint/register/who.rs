@@ -6,6 +6,7 @@ use super::refused::Refused;
 use crate::app::App;
 use crate::identity::Sighting;
 use crate::peer::Caller;
+use crate::registrations::Lot;
 use crate::snapshot::Snapshot;
 use tsidecar_oauth::discovery::Registering;
 
@@ -13,8 +14,19 @@ use tsidecar_oauth::discovery::Registering;
 pub(super) struct Sender {
     /// As whom it registers.
     pub(super) registrar: Registrar,
-    /// The node whose registrations are counted; `None` for the internet.
-    pub(super) node: Option<String>,
+    /// The node that it comes from; `None` for the internet.
+    node: Option<String>,
+}
+
+impl Sender {
+    /// With whose registrations this one is counted.
+    pub(super) fn lot(&self) -> Lot<'_> {
+        match (&self.registrar, &self.node) {
+            (_, None) => Lot::Outside,
+            (Registrar::Page, Some(node)) => Lot::Pages(node),
+            (_, Some(node)) => Lot::Node(node),
+        }
+    }
 }
 
 /// Judges who sends a registration.
