@@ -43,7 +43,7 @@
 //! | A39 | public client's refresh token elsewhere | here; both inside the grace time: `it/refresh_races.rs` |
 //! | A40 | invited `admin@other.example` | `it/policy.rs` `bare_user_names_are_for_our_own_domain` |
 //! | A41 | richer listener at refresh | `it/services.rs` `a_grant_keeps_the_destination_of_its_listener` |
-//! | A42 | code issued before its client, or the consent, was withdrawn, code and refresh token used again | `tsidecar-oauth` `token/code.rs`; consent: `it/consents.rs`, store suite `a_withdrawn_consent_stops_codes_and_refreshes`; reuse: `it/introspect.rs` |
+//! | A42 | code issued before its client, or the consent, was withdrawn, code and refresh token used again | `tsidecar-oauth` `token/code.rs`; consent: `it/consents.rs`, store suite `a_withdrawn_consent_stops_codes_and_refreshes`, `store/interleavings.rs` `an_open_page_brings_no_withdrawn_consent_back`; reuse: `it/introspect.rs` |
 //! | A43 | one sealed kind for another | here; keys and nonces: `tsidecar-oauth` `seal.rs` |
 //! | A45 | a resource's token elsewhere, one token for two resources, a registered client as a resource's server | `it/userinfo.rs`, `it/client_credentials.rs` `the_resource_decides_the_scope`, `it/resource.rs`, `it/exchange.rs` `a_registered_client_is_no_server_of_a_resource` |
 //! | A46 | `prompt=login` and `max_age=0` answered without a person | `it/prompt.rs`; rules: `tsidecar-oauth` `authorize/prompt.rs` |

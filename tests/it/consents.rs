@@ -1,8 +1,17 @@
 //! What was allowed is seen and taken back: by the person at `/consents`, by an administrator, and what that ends (attacks A42, A49).
 
+use std::time::SystemTime;
+
 use insta::assert_snapshot;
+use sha2::{Digest as _, Sha256};
+use tsidecar_oauth::assurance::MetadataDigest;
 use tsidecar_oauth::client::GrantType;
+use tsidecar_oauth::consent::{Remembered, Wish};
+use tsidecar_oauth::id::{ClientId, Subject};
 use tsidecar_oauth::provenance::Registrar;
+use tsidecar_oauth::scope::Scope;
+use tsidecar_oauth::time::UnixTime;
+use tsidecar_server::store::{DiskOptions, DiskStore, Store as _};
 
 use crate::consent_page::daemon;
 use crate::support::{
@@ -187,6 +196,43 @@ fn a_person_sees_what_they_have_allowed() {
         nothing.contains("<p id=\"none\">There is none.</p>") && !nothing.contains("webmcp"),
         "{nothing}"
     );
+}
+
+/// What was withdrawn is remembered for 400 days; it hides nothing that stands. And whoever has allowed more than a page shows is told.
+#[test]
+fn what_stands_is_not_hidden_behind_what_was_withdrawn() {
+    let mut daemon = daemon();
+    daemon.kill();
+    let (alice, bob) = (Subject::user(1001), Subject::user(1002));
+    // In the order of their records, so that the last one is behind all the others.
+    let mut clients: Vec<_> = (0..201).map(|number| format!("app-{number}")).collect();
+    clients.sort_by_key(|client| Sha256::digest(client));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let now = UnixTime::from_secs(now);
+    let wish = Wish::new(MetadataDigest::from_bytes([1; 32]), "app.test", &[], &Scope::parse("openid"));
+    let store = DiskStore::open(&daemon.path("state/db"), DiskOptions::default()).unwrap();
+    let ids: Vec<_> = clients.iter().map(|client| ClientId::parse(client).unwrap()).collect();
+    let all = [&alice, &bob].into_iter().flat_map(|person| ids.iter().map(move |id| (person, id)));
+    let allowed: Vec<_> =
+        all.map(|(person, id)| store.remember_consent(person, id, wish.clone(), now, now)).collect();
+    for pending in allowed {
+        assert_eq!(pending.wait().unwrap(), Remembered::Now);
+    }
+    let gone: Vec<_> = ids[..200].iter().map(|id| store.withdraw_consent(&alice, id, now)).collect();
+    for pending in gone {
+        assert!(pending.wait().unwrap());
+    }
+    store.close();
+    drop(store);
+    daemon.relaunch();
+    let shown = |who| {
+        let text = daemon.send(who, Request::get("/consents")).text();
+        (text.matches("<h2>").count(), text.contains("<p id=\"more\">There may be more"), text)
+    };
+    let (count, more, text) = shown(&ALICE);
+    assert!(count == 1 && !more && text.contains(&clients[200]), "{text}");
+    let (count, more, text) = shown(&BOB);
+    assert!(count == 200 && more && !text.contains(&clients[200]), "{count}");
 }
 
 #[test]

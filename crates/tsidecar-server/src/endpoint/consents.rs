@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::{Method, Request, StatusCode};
-use tsidecar_oauth::consent::{Allowed, CONSENTS, Consent, DEVICE_CODE, WithdrawalForm};
+use tsidecar_oauth::consent::{Allowed, CONSENTS, DEVICE_CODE, WithdrawalForm};
 use tsidecar_oauth::device::FormError;
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::time::UnixTime;
@@ -21,7 +21,7 @@ use crate::web::response::Answer;
 use crate::web::{body, form, words};
 use crate::{audit, clients, consents, entropy};
 
-/// Applications that are shown; nobody has pressed *Allow* for more of them.
+/// Applications that are shown at a time; hardly anybody has pressed *Allow* for more of them.
 const MOST: usize = 200;
 
 /// What a form is told that was shown too long ago, or to somebody else.
@@ -114,10 +114,9 @@ fn list(
     done: &str,
     now: UnixTime,
 ) -> Result<Answer, Stay> {
-    let consents = app.store.consents_of(&identity.subject, MOST)?;
-    let standing: Vec<&Consent> = consents.iter().filter(|consent| !consent.allowed.is_empty()).collect();
+    let standing = app.store.consents_of(&identity.subject, MOST)?;
     let mut apps = Vec::new();
-    for consent in standing {
+    for consent in &standing.consents {
         let form = WithdrawalForm::new(identity, &consent.client, now);
         let form = snapshot.sealing.seal_withdrawal(&form, entropy::nonce());
         let form = form.map_err(|error| Stay::Broken(error.to_string()))?;
@@ -133,7 +132,7 @@ fn list(
     }
     let names = [identity.display_name.as_str(), identity.login.as_str()];
     let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or(identity.subject.as_str());
-    let page = Apps { action: CONSENTS, name, apps, done };
+    let page = Apps { action: CONSENTS, name, apps, more: standing.more, done };
     page.answer(status).ok_or_else(|| Stay::Broken("the page cannot be made".to_owned()))
 }
 

@@ -652,11 +652,14 @@ fn consents_come_in_pages_by_person(store: &Arc<dyn Store>) {
         }
     }
     for subject in &people {
-        let of = store.consents_of(subject, 10).unwrap();
-        assert!(of.len() == 3 && of.iter().all(|consent| consent.subject == *subject));
+        for (limit, count, more) in [(10, 3, false), (3, 3, false), (2, 2, true)] {
+            let of = store.consents_of(subject, limit).unwrap();
+            assert!(of.consents.iter().all(|consent| consent.subject == *subject));
+            assert_eq!((of.consents.len(), of.more), (count, more), "{limit}");
+        }
     }
-    assert_eq!(store.consents_of(&Subject::user(3), 10).unwrap(), []);
-    assert_eq!(store.consents_of(&people[0], 2).unwrap().len(), 2);
+    let nobody = store.consents_of(&Subject::user(3), 10).unwrap();
+    assert!(nobody.consents.is_empty() && !nobody.more);
     let (mut seen, mut after) = (Vec::new(), None::<(Subject, ClientId)>);
     loop {
         let key = after.as_ref().map(|(subject, client)| (subject, client));
@@ -668,6 +671,13 @@ fn consents_come_in_pages_by_person(store: &Arc<dyn Store>) {
     assert_eq!(seen.len(), 6);
     let changes = seen.windows(2).filter(|pair| pair[0].subject != pair[1].subject).count();
     assert_eq!(changes, 1, "those of one person stand together");
+    // What is withdrawn takes no place of what stands.
+    let first = store.consents_of(&people[0], 3).unwrap().consents;
+    for gone in &first[..2] {
+        assert!(store.withdraw_consent(&people[0], &gone.client, at(1_001)).wait().unwrap());
+    }
+    let left = store.consents_of(&people[0], 1).unwrap();
+    assert_eq!((&left.consents[..], left.more), (&first[2..], false));
 }
 
 fn a_withdrawn_consent_stops_codes_and_refreshes(store: &Arc<dyn Store>) {

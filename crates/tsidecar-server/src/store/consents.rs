@@ -9,9 +9,9 @@ use tsidecar_oauth::scope::Scope;
 use tsidecar_oauth::time::UnixTime;
 use tsidecar_oauth::uri::ResourceIndicator;
 
-use super::StoreError;
 use super::ledger::{self, ChangeError, Entry, Ledger, Records, Table};
 use super::record;
+use super::{Standing, StoreError};
 
 #[derive(Serialize, Deserialize)]
 struct ConsentV1 {
@@ -101,6 +101,35 @@ pub(super) fn page(entries: &[Entry]) -> Result<Vec<Consent>, StoreError> {
     consents.map_err(|reason| ledger::corrupt(Table::Consents, reason))
 }
 
+/// Records read at a time to find what stands among what was withdrawn, which is kept for long; and how many times: 10 ms.
+const PAGE: usize = 200;
+const MOST_PAGES: usize = 10;
+
+/// What one person allows now.
+pub(super) fn standing(
+    records: &dyn Records,
+    subject: &Subject,
+    limit: usize,
+) -> Result<Standing, StoreError> {
+    let range = GrantId::range(subject);
+    let (mut consents, mut after) = (Vec::new(), range.to_vec());
+    for _ in 0..MOST_PAGES {
+        let entries = records.read_after(Table::Consents, Some(&after), PAGE).map_err(StoreError::Io)?;
+        let of_range: Vec<_> = entries.into_iter().take_while(|(key, _)| key.starts_with(&range)).collect();
+        let stands = |consent: &Consent| consent.subject == *subject && !consent.allowed.is_empty();
+        consents.extend(page(&of_range)?.into_iter().filter(stands));
+        if consents.len() > limit {
+            consents.truncate(limit);
+            return Ok(Standing { consents, more: true });
+        }
+        match of_range.into_iter().nth(PAGE - 1) {
+            Some((last, _)) => after = last,
+            None => return Ok(Standing { consents, more: false }),
+        }
+    }
+    Ok(Standing { consents, more: true })
+}
+
 /// Adds what a person has just allowed on a page of `shown_at`, unless it was withdrawn since.
 pub(super) fn remember(
     ledger: &mut Ledger,
@@ -153,4 +182,31 @@ pub(super) fn survives(bytes: &[u8]) -> bool {
     let consent = Consent::from(v1);
     let Ok(again) = record::encode_kept(until, &ConsentV1::from(&consent)) else { return true };
     record::decode_kept::<ConsentV1>(&again).is_ok_and(|(_, v1)| Consent::from(v1) == consent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::{at, wish};
+    use super::super::{MemoryStore, Store};
+    use super::*;
+
+    /// However much was withdrawn, a page costs what it costs, and says so.
+    #[test]
+    fn what_was_withdrawn_is_skipped_within_bounds() {
+        let (store, alice) = (MemoryStore::new(), Subject::user(1001));
+        let client = |number: usize| ClientId::parse(&format!("client-{number}")).unwrap();
+        let allow = |number| {
+            let wish = wish("app.test", "openid");
+            store.remember_consent(&alice, &client(number), wish, at(1_000), at(1_000)).wait().unwrap();
+        };
+        for number in 0..PAGE * MOST_PAGES {
+            allow(number);
+            assert!(store.withdraw_consent(&alice, &client(number), at(1_001)).wait().unwrap());
+            if number + 2 == PAGE * MOST_PAGES {
+                let none = Standing { consents: Vec::new(), more: false };
+                assert_eq!(store.consents_of(&alice, 10).unwrap(), none, "all of them were read");
+            }
+        }
+        assert!(store.consents_of(&alice, 10).unwrap().more);
+    }
 }

@@ -339,11 +339,11 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Consent>, StoreError>;
 
-    /// Reads what one person has allowed, at most `limit` clients, withdrawn ones too.
+    /// Reads what one person allows now, at most `limit` clients; what they have withdrawn is left out, and hides nothing.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Io`].
-    fn consents_of(&self, subject: &Subject, limit: usize) -> Result<Vec<Consent>, StoreError>;
+    fn consents_of(&self, subject: &Subject, limit: usize) -> Result<Standing, StoreError>;
 
     /// Adds what a person has just allowed on a page of `shown_at` ([`consent::remember`](tsidecar_oauth::consent::remember)), unless it
     /// was withdrawn since; that is judged by the record that the change is made to.
@@ -446,6 +446,15 @@ pub struct GrantPage {
     pub next: Option<GrantId>,
     /// The ids whose record cannot be read.
     pub unreadable: Vec<GrantId>,
+}
+
+/// What one person allows now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The consents, in key order.
+    pub consents: Vec<Consent>,
+    /// Whether there may be more of them than were read.
+    pub more: bool,
 }
 
 /// Announces a request that may commit; see [`Store::intent`]. Dropping it ends the announcement.

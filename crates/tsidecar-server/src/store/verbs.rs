@@ -27,7 +27,8 @@ use super::pushed;
 use super::registered;
 use super::steps::{client, consent_of, end_session, expired, forget, page, session_of};
 use super::{
-    Approval, GrantPage, Intent, LogOut, Once, Pending, RegisteredClient, Store, StoreError, StoredClient,
+    Approval, GrantPage, Intent, LogOut, Once, Pending, RegisteredClient, Standing, Store, StoreError,
+    StoredClient,
 };
 
 /// How many client records are read at a time.
@@ -391,12 +392,8 @@ impl<E: Engine> Store for E {
         consents::page(&self.records().read_after(Table::Consents, after, limit).map_err(StoreError::Io)?)
     }
 
-    fn consents_of(&self, subject: &Subject, limit: usize) -> Result<Vec<Consent>, StoreError> {
-        let range = GrantId::range(subject);
-        let entries = self.records().read_after(Table::Consents, Some(&range), limit);
-        let mut consents = consents::page(&entries.map_err(StoreError::Io)?)?;
-        consents.retain(|consent| consent.subject == *subject);
-        Ok(consents)
+    fn consents_of(&self, subject: &Subject, limit: usize) -> Result<Standing, StoreError> {
+        consents::standing(self.records(), subject, limit)
     }
 
     fn remember_consent(

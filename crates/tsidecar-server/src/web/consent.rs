@@ -88,6 +88,8 @@ pub struct Apps<'a> {
     pub name: &'a str,
     /// The applications.
     pub apps: Vec<App<'a>>,
+    /// Whether there may be more applications than these.
+    pub more: bool,
     /// What has just happened; may be empty.
     pub done: &'a str,
 }
@@ -165,7 +167,7 @@ mod tests {
         let policy = check(&page.answer(Some("https://app.test")).unwrap(), &text);
         assert!(policy.contains("; form-action 'self' https://app.test;"), "{policy}");
         assert!(page.answer(Some("a\nb")).is_none());
-        let apps = Apps { action: "/consents", name: "<b>", apps: Vec::new(), done: "" };
+        let apps = Apps { action: "/consents", name: "<b>", apps: Vec::new(), more: false, done: "" };
         let policy = check(&apps.answer(StatusCode::OK).unwrap(), &apps.render().unwrap());
         assert!(policy.contains("; form-action 'self';"), "{policy}");
     }
