@@ -195,7 +195,7 @@ fn errors_of_clients() {
     t.toml:3: [[client]] secret_file: /nowhere/grafana.secret: cannot be read: No such file or directory (os error 2)
     t.toml:3: [[client]] secret_file: there are no systemd credentials here ($CREDENTIALS_DIRECTORY is not set); add LoadCredential=grafana:FILE to the unit
     t.toml:3: [[client]] secret_file: "credential:../shadow" is no credential; allowed: "credential:NAME"
-    t.toml:2: [[client]] id: starts with "userid:", which is kept for people
+    t.toml:2: [[client]] id: starts with "userid:" or "tag:", which are kept for people and workloads
     t.toml:2: [[client]] id: starts with "tag:", which is kept for tagged nodes
     t.toml:5: [[client]] name: must have 1 to 100 characters, none of them a control character
     t.toml:5: [[client]] token_endpoint_auth_method: does not fit: a public client has "none", one with a secret "client_secret_basic" or "client_secret_post", one with keys "private_key_jwt"
@@ -278,7 +278,7 @@ fn errors_of_rules_and_resources() {
     t.toml:2: [[rule]] claims: a date must be written as a string: JSON has no dates
     t.toml:2: [[rule]] extraClaims: there is no key "extraClaims" here; allowed: users, groups, tags, clients, add_groups, resources, scopes, claims, claims_in_userinfo, allow_external, allow_dcr, tagged_identity
     t.toml:2: [[rule]] tags: "ci" is no tag; allowed: "tag:NAME"
-    t.toml:3: [[rule]] tagged_identity: taggedIdentity.subject starts with "userid:", which is kept for people
+    t.toml:3: [[rule]] tagged_identity: taggedIdentity.subject starts with "userid:" or "tag:", which are kept for people and workloads
     t.toml:2: [[rule]] tagged_identity: needs tags, as in ["tag:kiosk"], and no clients: `allow` of each client says who may sign in to it
     t.toml:2: [[rule]] resources: resource "mcp" is not an absolute URI of printable ASCII (at most 512 characters)
     t.toml:2: [[rule]] resources: resource "https://*.tail.test" is neither one URI nor "*"; a pattern can stand in [[resource]] of the configuration file only
