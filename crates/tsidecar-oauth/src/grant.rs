@@ -205,9 +205,10 @@ impl GrantFacts {
         self.is_of_a_person() && !self.consented
     }
 
-    /// Tells whether taking an approval of its client back at this moment leaves it alone: a consent carries it, or it was issued later.
+    /// Tells whether taking an approval of its client back at this moment (1970: never) leaves it alone: a consent carries it, or it
+    /// was issued later.
     pub fn survives_disapproval(&self, at: UnixTime) -> bool {
-        !self.rests_on_no_consent() || self.issued_at > at
+        !self.rests_on_no_consent() || self.issued_at > at || at == UnixTime::default()
     }
 
     /// Tells whether it is the grant of a person, and this is that person on that device still.
