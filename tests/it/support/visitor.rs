@@ -53,6 +53,27 @@ impl<'d> Visitor<'d> {
         self.press(&page, "continue")
     }
 
+    /// Sends the answer to a page as everybody does who is no page of ours (attacks A23 and A49): nothing comes of it.
+    #[track_caller]
+    pub(crate) fn is_believed_from_nowhere_else(&mut self, answer: &Request) {
+        let (site, origin) = ("Sec-Fetch-Site", "Origin");
+        for foreign in [
+            &[][..],
+            &[(origin, "null")],
+            &[(origin, "https://evil.test")],
+            &[(origin, "https://other.tail.test"), (site, "same-site")],
+            &[(site, "cross-site")],
+            &[(site, "same-site"), (origin, ORIGIN)],
+            &[(site, "none")],
+            &[(site, "same-origin"), (origin, "null")],
+        ] {
+            let reply = self.send(sent_by(answer, foreign));
+            assert_eq!(reply.status, 403, "{foreign:?}: {}", reply.show());
+            assert!(reply.text().contains("This answer did not come from our page"), "{foreign:?}");
+            assert_eq!((reply.header("location"), reply.header("set-cookie")), (None, None));
+        }
+    }
+
     /// The claims of the ID token for a code that a redirect carries.
     #[track_caller]
     pub(crate) fn claims(&self, reply: &Reply) -> serde_json::Value {
@@ -68,6 +89,15 @@ pub(crate) fn form_token(page: &Reply) -> String {
     let found = text.split_once("name=\"form\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
     assert!(page.status == 200 && found.is_some(), "no page that asks: {}", page.show());
     found.unwrap().0.to_owned()
+}
+
+/// A request with these headers in place of those by which a browser says where it came from.
+pub(crate) fn sent_by(request: &Request, headers: &[(&str, &str)]) -> Request {
+    let mut request = request.clone();
+    for name in ["Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"] {
+        request = request.without(name);
+    }
+    headers.iter().fold(request, |request, (name, value)| request.header(name, value))
 }
 
 /// What a browser sends when a button is pressed.

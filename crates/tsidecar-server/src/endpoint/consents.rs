@@ -1,5 +1,6 @@
 //! `/consents`: what a person has allowed applications that nobody has checked, and its end by their own hand.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use hyper::{Method, Request, StatusCode};
@@ -8,15 +9,12 @@ use tsidecar_oauth::device::FormError;
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::time::UnixTime;
 
+use super::stay::{self, Words, visitor};
 use crate::app::App;
-use crate::failure::Failure;
-use crate::identity::{RefusedNode, Sighting};
-use crate::peer::{Caller, Origin};
+use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::web::consent::{App as Entry, Apps};
 use crate::web::inbound::Inbound;
-use crate::web::navigation::Navigation;
-use crate::web::page::{Notice, unavailable};
 use crate::web::response::Answer;
 use crate::web::{body, form, words};
 use crate::{audit, clients, consents, entropy};
@@ -27,34 +25,7 @@ const MOST: usize = 200;
 /// What a form is told that was shown too long ago, or to somebody else.
 const STALE: &str = "The page was too old, or it was shown to somebody else. Nothing was done.";
 
-/// Why a visit ends on a page that shows nothing.
-enum Stay {
-    /// Through Funnel, or from an address that whois does not know.
-    Outside,
-    /// Not a window of the browser's own.
-    NotWindow,
-    /// A form that no page of ours sent.
-    Forged,
-    /// A device whose person nobody can tell.
-    Refused(RefusedNode),
-    /// The request is unusable as HTTP.
-    Unusable(StatusCode, String),
-    /// A passing state.
-    Unavailable(String),
-    /// Our own fault.
-    Broken(String),
-}
-
-impl<E: Into<Failure>> From<E> for Stay {
-    fn from(error: E) -> Self {
-        match error.into() {
-            Failure::Refused { description, .. } => Self::Unusable(StatusCode::BAD_REQUEST, description),
-            Failure::Http { status, description } => Self::Unusable(status, description.to_owned()),
-            Failure::Unavailable { why, .. } => Self::Unavailable(why),
-            Failure::Broken { why } => Self::Broken(why),
-        }
-    }
-}
+type Stay = stay::Stay<Infallible>;
 
 /// Answers a person.
 pub async fn handle(
@@ -63,7 +34,7 @@ pub async fn handle(
     caller: &Caller,
     request: Request<Inbound>,
 ) -> Answer {
-    visit(app, snapshot, caller, request).await.unwrap_or_else(Stay::page)
+    visit(app, snapshot, caller, request).await.unwrap_or_else(|stay| stay.page(&WORDS, |own| match own {}))
 }
 
 async fn visit(
@@ -72,16 +43,7 @@ async fn visit(
     caller: &Caller,
     request: Request<Inbound>,
 ) -> Result<Answer, Stay> {
-    let Origin::Address(_) = caller.origin() else { return Err(Stay::Outside) };
-    if !Navigation::of(request.headers()).is_window() {
-        return Err(Stay::NotWindow);
-    }
-    let identity = match snapshot.recognise(app.tailnet.identify_caller(caller).await?) {
-        Sighting::Person(identity) => identity,
-        Sighting::Unknown => return Err(Stay::Outside),
-        Sighting::Workload(_) => return Err(Stay::Refused(RefusedNode::Tagged)),
-        Sighting::Refused(refused) => return Err(Stay::Refused(refused)),
-    };
+    let identity = visitor(app, snapshot, caller, request.headers()).await?;
     let now = app.clock.now();
     if request.method() == Method::GET {
         return list(app, snapshot, &identity, StatusCode::OK, "", now);
@@ -149,49 +111,35 @@ fn line(allowed: &Allowed, now: UnixTime) -> [String; 3] {
     [place, gets.join(", "), words::ago(allowed.at, now)]
 }
 
-impl Stay {
-    fn page(self) -> Answer {
-        let (status, [title, what, cure], detail) = match self {
-            Self::Outside => (StatusCode::FORBIDDEN, OUTSIDE, String::new()),
-            Self::NotWindow => (StatusCode::FORBIDDEN, NOT_WINDOW, String::new()),
-            Self::Forged => (StatusCode::FORBIDDEN, FORGED, String::new()),
-            Self::Refused(node) => (StatusCode::FORBIDDEN, REFUSED, node.to_string()),
-            Self::Unusable(status, why) => (status, UNUSABLE, why),
-            Self::Unavailable(why) => return unavailable(&why),
-            Self::Broken(why) => {
-                tracing::error!(error.reason = %why, "a request failed on our side");
-                (StatusCode::INTERNAL_SERVER_ERROR, BROKEN, String::new())
-            }
-        };
-        audit::ended_on_page(title);
-        Notice { title, what, cure, detail: &detail }.answer(status)
-    }
-}
-
-const OUTSIDE: [&str; 3] = [
-    "Open this from your tailnet",
-    "What somebody has allowed is shown only to them, and this device is not connected to the tailnet.",
-    "Connect Tailscale on this device, then load this page again.",
-];
-const NOT_WINDOW: [&str; 3] = [
-    "This page was not opened by you",
-    "A web page tried to open it inside itself or in the background.",
-    "Open it in a tab of its own.",
-];
-const FORGED: [&str; 3] = [
-    "This was not sent by you",
-    "Another web page, or a program, tried to answer in your name. Nothing was done.",
-    "If you meant it, open this page anew.",
-];
-const REFUSED: [&str; 3] = [
-    "Nobody can be signed in from this device",
-    "The tailnet does not say reliably whose device this is.",
-    "Use another device of yours.",
-];
-const UNUSABLE: [&str; 3] =
-    ["This request cannot be read", "What arrived is not what our page sends.", "Open this page anew."];
-const BROKEN: [&str; 3] = [
-    "An error on our side",
-    "The service could not do what you asked.",
-    "Try again; if it stays like this, tell the person who runs this service.",
-];
+const WORDS: Words = Words {
+    outside: [
+        "Open this from your tailnet",
+        "What somebody has allowed is shown only to them, and this device is not connected to the tailnet.",
+        "Connect Tailscale on this device, then load this page again.",
+    ],
+    not_window: [
+        "This page was not opened by you",
+        "A web page tried to open it inside itself or in the background.",
+        "Open it in a tab of its own.",
+    ],
+    forged: [
+        "This was not sent by you",
+        "Another web page, or a program, tried to answer in your name. Nothing was done.",
+        "If you meant it, open this page anew.",
+    ],
+    refused: [
+        "Nobody can be signed in from this device",
+        "The tailnet does not say reliably whose device this is.",
+        "Use another device of yours.",
+    ],
+    unusable: [
+        "This request cannot be read",
+        "What arrived is not what our page sends.",
+        "Open this page anew.",
+    ],
+    broken: [
+        "An error on our side",
+        "The service could not do what you asked.",
+        "Try again; if it stays like this, tell the person who runs this service.",
+    ],
+};

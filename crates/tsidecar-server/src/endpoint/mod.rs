@@ -11,5 +11,6 @@ pub mod logout;
 pub mod par;
 pub mod register;
 pub mod revoke;
+mod stay;
 pub mod token;
 pub mod userinfo;

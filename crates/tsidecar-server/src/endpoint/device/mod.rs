@@ -21,16 +21,14 @@ use tsidecar_oauth::params::Params;
 use tsidecar_oauth::time::UnixTime;
 
 use self::page::Shown;
+use super::stay::{self, Words, visitor};
 use crate::app::App;
 use crate::clients;
 use crate::failure::Failure;
-use crate::identity::{RefusedNode, Sighting};
 use crate::outbound::Requester;
 use crate::peer::{Caller, Origin};
 use crate::snapshot::Snapshot;
 use crate::web::inbound::Inbound;
-use crate::web::navigation::Navigation;
-use crate::web::page::{Notice, unavailable};
 use crate::web::response::Answer;
 use crate::web::{body, form};
 use crate::{audit, entropy};
@@ -51,38 +49,15 @@ struct Visit<'a> {
     now: UnixTime,
 }
 
-/// Why a visit ends on a page that asks nothing.
-enum Stay {
-    /// Through Funnel, or from an address that whois does not know.
-    Outside,
-    /// Not a window of the browser's own.
-    NotWindow,
-    /// A form that no page of ours sent.
-    Forged,
-    /// A device that may not sign anybody in.
-    Refused(RefusedNode),
+/// Why a visit ends that no other page has.
+enum Own {
     /// The policy, or whose device it is, says no; the sentence says which.
     Denied(String),
     /// Too many wrong codes; the seconds to wait.
     TooMany(u64),
-    /// The request is unusable.
-    Unusable(StatusCode, String),
-    /// A passing state.
-    Unavailable(String),
-    /// Our own fault.
-    Broken(String),
 }
 
-impl<E: Into<Failure>> From<E> for Stay {
-    fn from(error: E) -> Self {
-        match error.into() {
-            Failure::Refused { description, .. } => Self::Unusable(StatusCode::BAD_REQUEST, description),
-            Failure::Http { status, description } => Self::Unusable(status, description.to_owned()),
-            Failure::Unavailable { why, .. } => Self::Unavailable(why),
-            Failure::Broken { why } => Self::Broken(why),
-        }
-    }
-}
+type Stay = stay::Stay<Own>;
 
 /// Answers a person.
 pub async fn handle(
@@ -91,7 +66,7 @@ pub async fn handle(
     caller: &Caller,
     request: Request<Inbound>,
 ) -> Answer {
-    visit(app, snapshot, caller, request).await.unwrap_or_else(Stay::page)
+    visit(app, snapshot, caller, request).await.unwrap_or_else(ended)
 }
 
 async fn visit(
@@ -100,11 +75,8 @@ async fn visit(
     caller: &Caller,
     request: Request<Inbound>,
 ) -> Result<Answer, Stay> {
+    let identity = visitor(app, snapshot, caller, request.headers()).await?;
     let Origin::Address(address) = caller.origin() else { return Err(Stay::Outside) };
-    if !Navigation::of(request.headers()).is_window() {
-        return Err(Stay::NotWindow);
-    }
-    let identity = identify(app, snapshot, caller).await?;
     let (parts, body) = request.into_parts();
     if parts.method == Method::GET {
         let query = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
@@ -134,23 +106,13 @@ fn check_form(
     Err(Stay::Forged)
 }
 
-async fn identify(app: &App, snapshot: &Snapshot, caller: &Caller) -> Result<Arc<Identity>, Stay> {
-    let sighting = app.tailnet.identify_caller(caller).await?;
-    match snapshot.recognise(sighting) {
-        Sighting::Person(identity) => Ok(identity),
-        Sighting::Unknown => Err(Stay::Outside),
-        Sighting::Workload(_) => Err(Stay::Refused(RefusedNode::Tagged)),
-        Sighting::Refused(refused) => Err(Stay::Refused(refused)),
-    }
-}
-
 impl Visit<'_> {
     /// A code was entered: shows what waits under it.
     async fn enter(&self, typed: &str) -> Result<Answer, Stay> {
         let device = &self.identity.device.id;
         self.app.devices.enter(device, self.now).map_err(|wait| {
             audit::device_codes_guessed(self.caller, &self.identity);
-            Stay::TooMany(wait.as_secs())
+            Stay::Own(Own::TooMany(wait.as_secs()))
         })?;
         let Some(user) = UserCode::parse(typed) else { return Ok(self.not_open()) };
         let open = self.app.store.device_by_user_code(user)?;
@@ -246,7 +208,7 @@ impl Visit<'_> {
     fn admit(&self, request: &DeviceRequest, client: &Client) -> Result<Vouched, Stay> {
         let refused = |reason: String| {
             audit::device_not_admitted(self.caller, client, &self.identity, &reason);
-            Stay::Denied(reason)
+            Stay::Own(Own::Denied(reason))
         };
         self.snapshot.policy.admit(client, &self.identity).map_err(|denied| refused(denied.to_string()))?;
         let relation = Relation::of(request.requester.as_ref(), &self.identity);
@@ -268,52 +230,19 @@ impl Visit<'_> {
     }
 }
 
-impl Stay {
-    fn page(self) -> Answer {
-        let wait = if let Self::TooMany(seconds) = self { Some(seconds.max(1)) } else { None };
-        let (status, [title, what, cure], detail) = match self {
-            Self::Outside => (StatusCode::FORBIDDEN, OUTSIDE, String::new()),
-            Self::NotWindow => (StatusCode::FORBIDDEN, NOT_WINDOW, String::new()),
-            Self::Forged => (StatusCode::FORBIDDEN, FORGED, String::new()),
-            Self::Refused(node) => (StatusCode::FORBIDDEN, REFUSED, node.to_string()),
-            Self::Denied(reason) => (StatusCode::FORBIDDEN, DENIED, reason),
-            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, TOO_MANY, String::new()),
-            Self::Unusable(status, why) => (status, UNUSABLE, why),
-            Self::Unavailable(why) => return unavailable(&why),
-            Self::Broken(why) => {
-                tracing::error!(error.reason = %why, "a request failed on our side");
-                (StatusCode::INTERNAL_SERVER_ERROR, BROKEN, String::new())
-            }
-        };
-        audit::ended_on_page(title);
-        let mut answer = Notice { title, what, cure, detail: &detail }.answer(status);
-        if let Some(seconds) = wait {
-            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        answer
+/// The page on which a visit ends.
+fn ended(stay: Stay) -> Answer {
+    let wait = if let Stay::Own(Own::TooMany(seconds)) = &stay { Some((*seconds).max(1)) } else { None };
+    let mut answer = stay.page(&WORDS, |own| match own {
+        Own::Denied(reason) => (StatusCode::FORBIDDEN, DENIED, reason),
+        Own::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, TOO_MANY, String::new()),
+    });
+    if let Some(seconds) = wait {
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
+    answer
 }
 
-const OUTSIDE: [&str; 3] = [
-    "Open this from your tailnet",
-    "Devices are signed in only by somebody who is connected to the tailnet, and this device is not.",
-    "Connect Tailscale on this device, then load this page again.",
-];
-const NOT_WINDOW: [&str; 3] = [
-    "This page was not opened by you",
-    "A web page tried to open it inside itself or in the background.",
-    "Open it in a tab of its own.",
-];
-const FORGED: [&str; 3] = [
-    "This was not sent by you",
-    "Another web page, or a program, tried to answer in your name.",
-    "If you meant to answer, open this page anew and enter the code again.",
-];
-const REFUSED: [&str; 3] = [
-    "Nobody can be signed in from this device",
-    "The tailnet does not say reliably whose device this is.",
-    "Use another device of yours.",
-];
 const DENIED: [&str; 3] = [
     "You may not sign in to this application",
     "The other device gets nothing.",
@@ -324,13 +253,36 @@ const TOO_MANY: [&str; 3] = [
     "This device has entered wrong codes very often in a short time.",
     "Wait ten minutes and try again.",
 ];
-const UNUSABLE: [&str; 3] = [
-    "This request cannot be read",
-    "What arrived is not what our page sends.",
-    "Open this page anew and enter the code again.",
-];
-const BROKEN: [&str; 3] = [
-    "An error on our side",
-    "The sign-in service could not do what you asked.",
-    "Try again; if it stays like this, tell the person who runs this service.",
-];
+
+const WORDS: Words = Words {
+    outside: [
+        "Open this from your tailnet",
+        "Devices are signed in only by somebody who is connected to the tailnet, and this device is not.",
+        "Connect Tailscale on this device, then load this page again.",
+    ],
+    not_window: [
+        "This page was not opened by you",
+        "A web page tried to open it inside itself or in the background.",
+        "Open it in a tab of its own.",
+    ],
+    forged: [
+        "This was not sent by you",
+        "Another web page, or a program, tried to answer in your name.",
+        "If you meant to answer, open this page anew and enter the code again.",
+    ],
+    refused: [
+        "Nobody can be signed in from this device",
+        "The tailnet does not say reliably whose device this is.",
+        "Use another device of yours.",
+    ],
+    unusable: [
+        "This request cannot be read",
+        "What arrived is not what our page sends.",
+        "Open this page anew and enter the code again.",
+    ],
+    broken: [
+        "An error on our side",
+        "The sign-in service could not do what you asked.",
+        "Try again; if it stays like this, tell the person who runs this service.",
+    ],
+};

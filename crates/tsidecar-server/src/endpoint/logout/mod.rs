@@ -21,16 +21,15 @@ use tsidecar_oauth::session::{Browser, SIGNED_OUT_LIFETIME, SessionCookie};
 use tsidecar_oauth::time::UnixTime;
 use tsidecar_oauth::uri::policy_source;
 
-use self::page::Stay;
+use self::page::{Own, Stay};
+use super::stay::visitor;
 use crate::app::App;
 use crate::clients;
 use crate::failure::Failure;
-use crate::identity::Sighting;
-use crate::peer::{Caller, Origin};
+use crate::peer::Caller;
 use crate::snapshot::Snapshot;
 use crate::store::{LogOut, StoreError};
 use crate::web::inbound::Inbound;
-use crate::web::navigation::Navigation;
 use crate::web::response::{Answer, redirect};
 use crate::web::{body, cookie, form};
 use crate::{audit, entropy};
@@ -58,7 +57,7 @@ pub async fn handle(
     caller: &Caller,
     request: Request<Inbound>,
 ) -> Answer {
-    visit(app, snapshot, caller, request).await.unwrap_or_else(Stay::page)
+    visit(app, snapshot, caller, request).await.unwrap_or_else(page::ended)
 }
 
 async fn visit(
@@ -67,11 +66,7 @@ async fn visit(
     caller: &Caller,
     request: Request<Inbound>,
 ) -> Result<Answer, Stay> {
-    let Origin::Address(_) = caller.origin() else { return Err(Stay::Outside) };
-    if !Navigation::of(request.headers()).is_window() {
-        return Err(Stay::NotWindow);
-    }
-    let identity = identify(app, snapshot, caller).await?;
+    let identity = visitor(app, snapshot, caller, request.headers()).await?;
     let (parts, body) = request.into_parts();
     // After a POST the browser must go on with GET (RFC 9700 §4.12).
     let (status, params) = if parts.method == Method::GET {
@@ -87,15 +82,6 @@ async fn visit(
         return visit.confirmed(&parts.headers, &params).await;
     }
     visit.requested(&params, status).await
-}
-
-async fn identify(app: &App, snapshot: &Snapshot, caller: &Caller) -> Result<Arc<Identity>, Stay> {
-    match snapshot.recognise(app.tailnet.identify_caller(caller).await?) {
-        Sighting::Person(identity) => Ok(identity),
-        Sighting::Unknown => Err(Stay::Outside),
-        Sighting::Workload(_) => Err(Stay::Refused(crate::identity::RefusedNode::Tagged)),
-        Sighting::Refused(refused) => Err(Stay::Refused(refused)),
-    }
 }
 
 /// Opens the cookie of the browser and compares it with the person.
@@ -132,7 +118,7 @@ impl Visit<'_> {
         }
         let request = request.map_err(|error| {
             audit::logout_refused(self.caller, &self.identity, error);
-            Stay::Wrong(error.to_string())
+            Stay::Own(Own::Wrong(error.to_string()))
         })?;
         if request.step(&self.identity, &self.browser) == Step::Ask {
             return self.question(&request);
@@ -170,7 +156,7 @@ impl Visit<'_> {
         let form = opened.and_then(|form| form.check(&self.identity, self.now).map(|()| form));
         let form = form.map_err(|error| {
             audit::form_refused(self.caller, &self.identity, error);
-            Stay::Stale
+            Stay::Own(Own::Stale)
         })?;
         let client = form.client().map(|id| self.find(id)).transpose()?.flatten();
         let client = client.as_deref();

@@ -6,11 +6,9 @@ use tsidecar_oauth::client::Client;
 use tsidecar_oauth::identity::Identity;
 use tsidecar_oauth::secret::TokenText;
 
-use crate::audit;
 use crate::endpoint::device::leading_to;
-use crate::failure::Failure;
-use crate::identity::RefusedNode;
-use crate::web::page::{Notice, unavailable};
+use crate::endpoint::stay::{self, Words};
+use crate::web::page::Notice;
 use crate::web::response::Answer;
 use crate::web::words;
 
@@ -50,97 +48,64 @@ pub(super) fn done() -> Answer {
     notice.answer(StatusCode::OK)
 }
 
-/// Why a visit ends on a page that asks nothing.
-pub(super) enum Stay {
-    /// Through Funnel, or from an address that whois does not know.
-    Outside,
-    /// Not a window of the browser's own.
-    NotWindow,
-    /// A form that no page of ours sent.
-    Forged,
+/// Why a visit ends that no other page has.
+pub(super) enum Own {
     /// A form that was shown too long ago, or to somebody else.
     Stale,
-    /// A device whose person nobody can tell.
-    Refused(RefusedNode),
     /// What the application sent does not add up.
     Wrong(String),
-    /// The request is unusable as HTTP.
-    Unusable(StatusCode, String),
-    /// A passing state.
-    Unavailable(String),
-    /// Our own fault.
-    Broken(String),
 }
 
-impl<E: Into<Failure>> From<E> for Stay {
-    fn from(error: E) -> Self {
-        match error.into() {
-            Failure::Refused { description, .. } => Self::Unusable(StatusCode::BAD_REQUEST, description),
-            Failure::Http { status, description } => Self::Unusable(status, description.to_owned()),
-            Failure::Unavailable { why, .. } => Self::Unavailable(why),
-            Failure::Broken { why } => Self::Broken(why),
-        }
-    }
+pub(super) type Stay = stay::Stay<Own>;
+
+/// The page on which a visit ends.
+pub(super) fn ended(stay: Stay) -> Answer {
+    stay.page(&WORDS, |own| match own {
+        Own::Stale => (StatusCode::BAD_REQUEST, STALE, String::new()),
+        Own::Wrong(why) => (StatusCode::BAD_REQUEST, WRONG, why),
+    })
 }
 
-impl Stay {
-    pub(super) fn page(self) -> Answer {
-        let (status, [title, what, cure], detail) = match self {
-            Self::Outside => (StatusCode::FORBIDDEN, OUTSIDE, String::new()),
-            Self::NotWindow => (StatusCode::FORBIDDEN, NOT_WINDOW, String::new()),
-            Self::Forged => (StatusCode::FORBIDDEN, FORGED, String::new()),
-            Self::Stale => (StatusCode::BAD_REQUEST, STALE, String::new()),
-            Self::Refused(node) => (StatusCode::FORBIDDEN, REFUSED, node.to_string()),
-            Self::Wrong(why) => (StatusCode::BAD_REQUEST, WRONG, why),
-            Self::Unusable(status, why) => (status, UNUSABLE, why),
-            Self::Unavailable(why) => return unavailable(&why),
-            Self::Broken(why) => {
-                tracing::error!(error.reason = %why, "a request failed on our side");
-                (StatusCode::INTERNAL_SERVER_ERROR, BROKEN, String::new())
-            }
-        };
-        audit::ended_on_page(title);
-        Notice { title, what, cure, detail: &detail }.answer(status)
-    }
-}
-
-const OUTSIDE: [&str; 3] = [
-    "Open this from your tailnet",
-    "Signing out works only from a device that is connected to the tailnet, and this one is not.",
-    "Connect Tailscale on this device, then load this page again.",
-];
-const NOT_WINDOW: [&str; 3] = [
-    "This sign-out was not started by you",
-    "A web page tried to sign you out inside itself or in the background.",
-    "Open this page in a tab of its own, if you want to sign out.",
-];
-const FORGED: [&str; 3] = [
-    "This was not sent by you",
-    "Another web page, or a program, tried to answer in your name.",
-    "If you meant to sign out, open this page anew.",
-];
 const STALE: [&str; 3] = [
     "You are still signed in",
     "The page before was too old, or it was shown to somebody else.",
     "Open this page anew, if you want to sign out.",
-];
-const REFUSED: [&str; 3] = [
-    "Nobody is signed in from this device",
-    "The tailnet does not say reliably whose device this is.",
-    "There is nothing to do.",
 ];
 const WRONG: [&str; 3] = [
     "The application asked for a sign-out that cannot be trusted",
     "You are still signed in, and for your safety nobody is sent to where the application said.",
     "Sign out on this service's own page, and tell the person who runs the application.",
 ];
-const UNUSABLE: [&str; 3] = [
-    "The application sent a request that cannot be read",
-    "The request to sign out is not in the form that applications use. You are still signed in.",
-    "Go back to the application and start again.",
-];
-const BROKEN: [&str; 3] = [
-    "An error on our side",
-    "You may still be signed in.",
-    "Try again; if it stays like this, tell the person who runs this service.",
-];
+
+const WORDS: Words = Words {
+    outside: [
+        "Open this from your tailnet",
+        "Signing out works only from a device that is connected to the tailnet, and this one is not.",
+        "Connect Tailscale on this device, then load this page again.",
+    ],
+    not_window: [
+        "This sign-out was not started by you",
+        "A web page tried to sign you out inside itself or in the background.",
+        "Open this page in a tab of its own, if you want to sign out.",
+    ],
+    forged: [
+        "This was not sent by you",
+        "Another web page, or a program, tried to answer in your name.",
+        "If you meant to sign out, open this page anew.",
+    ],
+    refused: [
+        "Nobody is signed in from this device",
+        "The tailnet does not say reliably whose device this is.",
+        "There is nothing to do.",
+    ],
+    unusable: [
+        "The application sent a request that cannot be read",
+        "The request to sign out is not in the form that applications use. You are still signed in.",
+        "Go back to the application and start again.",
+    ],
+    broken: [
+        "An error on our side",
+        "You may still be signed in.",
+        "Try again; if it stays like this, tell the person who runs this service.",
+    ],
+};
